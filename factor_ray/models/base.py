@@ -1,0 +1,117 @@
+"""What every model says of itself, and what the runner may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from factor_ray.data.sample import Sample
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+
+class Hyperparameters(BaseModel):
+    """A model's hyperparameters, stated once: validation, search space, docs and cell names come from here.
+
+    Fields are declared with :func:`shape` or :func:`free`. Two points that differ only in free
+    hyperparameters have the same tensors and can be fitted as one stack.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def shape_names(cls) -> tuple[str, ...]:
+        """Names of the hyperparameters that decide the tensors' shapes or the schedule."""
+        return tuple(name for name in cls.model_fields if cls._kind(name) == "shape")
+
+    @classmethod
+    def free_names(cls) -> tuple[str, ...]:
+        """Names of the hyperparameters that may differ inside a stack."""
+        return tuple(name for name in cls.model_fields if cls._kind(name) == "free")
+
+    @classmethod
+    def _kind(cls, name: str) -> str:
+        extra = cls.model_fields[name].json_schema_extra
+        if not isinstance(extra, dict) or extra.get("kind") not in ("shape", "free"):
+            raise TypeError(f"{cls.__name__}.{name} must be declared with shape(...) or free(...)")
+        return str(extra["kind"])
+
+
+def shape(default: Any, description: str, **constraints: Any) -> Any:
+    """Declare a hyperparameter on which tensors' shapes or the schedule depend."""
+    return Field(default, description=description, json_schema_extra={"kind": "shape"}, **constraints)
+
+
+def free(default: Any, description: str, **constraints: Any) -> Any:
+    """Declare a hyperparameter that may differ between the members of one stack."""
+    return Field(default, description=description, json_schema_extra={"kind": "free"}, **constraints)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One member, fitted.
+
+    Attributes
+    ----------
+    weights : mapping of name to float32 array
+        All that a prediction needs (scales included), of the epoch with the best validation score.
+    scores : mapping of name to float
+        ``return_loss`` (mean squared error of the return on the validation rows, in squared decimals; what
+        selection compares; +inf for a diverged fit; NaN for a model without a return forecast), ``consensus_loss`` and
+        whatever else the model reports.
+    history : mapping of name to list of float
+        One value an epoch (``train_loss``, ``validation_loss``, ``learning_rate``, ...).
+    status : "ok" or "diverged"
+    seconds : float
+        This member's share of the stack's wall time.
+    """
+
+    weights: Weights
+    scores: Mapping[str, float]
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    status: Literal["ok", "diverged"] = "ok"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Forecasts of one member for the rows of a sample: ``returns`` (N,) and ``consensus`` (N, C), or None."""
+
+    returns: npt.NDArray[np.float32] | None
+    consensus: npt.NDArray[np.float32] | None = None
+
+
+class Model(Protocol):
+    """A family of models, as the runner sees it. Stateless: weights go in and out."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Part of every cell's name: raise it when the same inputs would give other weights."""
+    Settings: ClassVar[type[Hyperparameters]]
+
+    @classmethod
+    def fit_pack(
+        cls,
+        points: Sequence[Hyperparameters],
+        seeds: Sequence[int],
+        train: Sample,
+        validation: Sample,
+        *,
+        order_seed: int,
+        device: str = "cpu",
+    ) -> list[Fit]:
+        """Fit points of one shape as one stack; point k with seed k. Results do not depend on the companions.
+
+        ``order_seed`` decides the order of the mini-batches, which the members of a window share.
+        """
+        ...
+
+    @classmethod
+    def predict(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> Prediction:
+        """Forecast every row of ``sample`` with one member's weights."""
+        ...
