@@ -43,8 +43,8 @@ def year_of(month: int) -> int:
 
 def month_ends(months: Iterable[int]) -> npt.NDArray[np.datetime64]:
     """Return each month's last day as ``datetime64[D]`` (what files hold)."""
-    following = np.asarray(months, dtype="int64") + 1
-    return following.astype("datetime64[M]").astype("datetime64[D]") - np.timedelta64(1, "D")
+    following = (np.asarray(list(months), dtype=np.int64) + 1).astype("datetime64[M]").astype("datetime64[D]")
+    return np.asarray(following - np.timedelta64(1, "D"), dtype="datetime64[D]")
 
 
 def to_months(values: object, *, column: str = "month") -> MonthArray:
