@@ -1,0 +1,42 @@
+"""Which models there are. Adding one is a file and a line here; third parties register an entry point."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import entry_points
+
+from factor_ray.errors import InputError
+from factor_ray.models.base import Model
+
+ENTRY_POINTS = "factor_ray.models"
+
+_OURS = {
+    "cbapm": "factor_ray.models.cbapm:CBAPM",
+}
+
+
+def model_names() -> tuple[str, ...]:
+    """Names of all models that a configuration may use, ours first."""
+    return (*_OURS, *sorted(point.name for point in entry_points(group=ENTRY_POINTS) if point.name not in _OURS))
+
+
+def model(name: str) -> type[Model]:
+    """Return the model of that name, importing it now.
+
+    Raises
+    ------
+    InputError
+        If no such model is registered.
+    """
+    if name in _OURS:
+        module, attribute = _OURS[name].split(":")
+        found: type[Model] = getattr(importlib.import_module(module), attribute)
+        return found
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name == name:
+            loaded: type[Model] = point.load()
+            return loaded
+    near = difflib.get_close_matches(name, model_names(), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(model_names())}"
+    raise InputError(f"models: there is no model {name!r}; {hint}")

@@ -1,0 +1,155 @@
+"""The cell store: one file per fitted member, written atomically, checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from factor_ray.errors import WorkError
+from factor_ray.models.base import Fit
+
+_KEY = "factor_ray"
+
+
+def digest(identity: Mapping[str, Any] | list[Any] | bytes) -> str:
+    """Return a short hash of a JSON-able identity or of bytes; equal content, equal digest."""
+    raw = identity if isinstance(identity, bytes) else json.dumps(identity, sort_keys=True, default=_plain).encode()
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()
+
+
+class CorruptCellError(WorkError):
+    """A stored cell cannot be trusted: it is truncated, or its content does not match its checksum."""
+
+
+@dataclass(frozen=True)
+class CellStore:
+    """Cells under one directory, named by the hash of what they depend on.
+
+    A file is a safetensors file whose header holds scores, history and the cell's identity. It appears under its name
+    only when it is complete, so that a killed writer leaves nothing behind that could be mistaken for a cell.
+    """
+
+    root: Path
+
+    def path(self, name: str) -> Path:
+        """Return where a cell of that name is, or would be."""
+        return self.root / name[:2] / f"{name}.safetensors"
+
+    def has(self, name: str) -> bool:
+        """Whether a cell of that name was stored."""
+        return self.path(name).is_file()
+
+    def write(self, name: str, fit: Fit, identity: Mapping[str, Any]) -> None:
+        """Store a fitted member.
+
+        Raises
+        ------
+        WorkError
+            If the disk is full or not writable; cells already stored are untouched.
+        """
+        weights = {key: np.ascontiguousarray(value) for key, value in fit.weights.items()}
+        content = {
+            "identity": identity,
+            "scores": {key: _written(value) for key, value in fit.scores.items()},
+            "history": {key: [_written(v) for v in values] for key, values in fit.history.items()},
+            "status": fit.status,
+            "seconds": fit.seconds,
+            "checksum": _checksum(weights),
+        }
+        write_atomically(self.path(name), save(weights, metadata={_KEY: json.dumps(content, default=_plain)}))
+
+    def read(self, name: str) -> Fit:
+        """Read a cell back.
+
+        Raises
+        ------
+        CorruptCellError
+            If the file is truncated or its content has changed since it was written.
+        """
+        path = self.path(name)
+        try:
+            with safe_open(path, framework="np") as file:
+                content = json.loads(file.metadata()[_KEY])
+                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise CorruptCellError(f"cell {path} is truncated or not a cell; `resume` fits it again") from error
+        if _checksum(weights) != content["checksum"]:
+            raise CorruptCellError(f"cell {path} does not match its checksum; `resume` fits it again")
+        return Fit(
+            weights=weights,
+            scores={key: _read(value) for key, value in content["scores"].items()},
+            history={key: [_read(v) for v in values] for key, values in content["history"].items()},
+            status=content["status"],
+            seconds=content["seconds"],
+        )
+
+    def set_aside(self, name: str) -> Path:
+        """Move an unreadable cell out of the way, keeping it for inspection; return its new place."""
+        aside = self.root / "corrupt" / f"{name}.safetensors"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        self.path(name).replace(aside)
+        return aside
+
+    def size(self) -> int:
+        """Return the bytes that all cells take."""
+        return sum(file.stat().st_size for file in self.root.rglob("*.safetensors")) if self.root.exists() else 0
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there complete or not at all, whatever happens meanwhile.
+
+    Raises
+    ------
+    WorkError
+        If the disk is full or not writable.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WorkError(
+            f"{path} cannot be written ({error.strerror}): free space or mend its permissions, then resume the run; "
+            "what was stored before is kept"
+        ) from error
+
+
+def _checksum(weights: Mapping[str, npt.NDArray[Any]]) -> str:
+    hashed = hashlib.blake2b(digest_size=16)
+    for key in sorted(weights):
+        hashed.update(f"{key}{weights[key].dtype}{weights[key].shape}".encode())
+        hashed.update(np.ascontiguousarray(weights[key]).tobytes())
+    return hashed.hexdigest()
+
+
+def _written(value: float) -> float | str:
+    """JSON has no infinity and no NaN."""
+    return float(value) if math.isfinite(value) else str(float(value))
+
+
+def _read(value: float | str) -> float:
+    return float(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray | tuple):
+        return list(value)
+    raise TypeError(f"cannot write {type(value).__name__} into a cell's identity")

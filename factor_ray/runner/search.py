@@ -1,0 +1,198 @@
+"""The search that moves forward in time: a pure function of scores, which never knows who computes them or when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import optuna
+
+from factor_ray.errors import WorkError
+from factor_ray.models.base import Hyperparameters
+from factor_ray.runner.settings import SearchSettings
+from factor_ray.runner.space import Space
+
+
+@dataclass(frozen=True)
+class Point:
+    """One assignment of hyperparameters; ``number`` counts a variant's points in the order they were asked."""
+
+    variant: str
+    number: int
+    settings: Hyperparameters
+
+
+@dataclass(frozen=True)
+class Request:
+    """One cell that the search wants to know the score of."""
+
+    window: int
+    point: Point
+    member: int
+
+
+@dataclass
+class Selection:
+    """What a finished search has chosen.
+
+    Attributes
+    ----------
+    points : dict of variant to list of Point
+        The selected point of each window.
+    best : list of str
+        The variant that is selected in each window.
+    scores : dict of Request to float
+        Every score that was seen, in the order in which it was asked for.
+    """
+
+    points: dict[str, list[Point]] = field(default_factory=dict)
+    best: list[str] = field(default_factory=list)
+    scores: dict[Request, float] = field(default_factory=dict)
+
+
+Search = Generator[list[Request], Mapping[Request, float], Selection]
+
+
+def search_forward(
+    spaces: Mapping[str, Space], windows: int, settings: SearchSettings, members: int, seed: int
+) -> Search:
+    """Explore hyperparameters window by window, select, and ask for the selected points' other members.
+
+    A generator: it yields the cells that it needs next and is sent their scores (lower is better, +inf for a failed
+    fit). On the first window rounds of points are asked of Optuna at once and told in point order. On every later
+    window the survivors are fitted, and ``refresh`` new points. A window's selection sees the scores of that window and
+    those before it; only ``selection: global`` sees later ones.
+
+    Parameters
+    ----------
+    spaces : mapping of variant to Space
+        Variants have one study each, all from one seed, so that they start from the same points.
+    windows : int
+        Number of windows.
+    settings : SearchSettings
+    members : int
+        Members of an ensemble; the search itself fits member 0.
+    seed : int
+        Seed of the samplers.
+    """
+    studies = {variant: _Study(variant, space, seed) for variant, space in spaces.items()}
+    found = Selection(points={variant: [] for variant in spaces})
+    alive: dict[str, list[Point]] = {variant: [] for variant in spaces}
+
+    for _ in range(math.ceil(settings.points / settings.round)):
+        asked = {
+            variant: study.ask(min(settings.round, settings.points - study.count)) for variant, study in studies.items()
+        }
+        found.scores.update((yield _requests(0, asked)))
+        for variant, points in asked.items():
+            studies[variant].tell(points, [found.scores[Request(0, point, 0)] for point in points])
+            alive[variant] += points
+
+    for window in range(windows):
+        if window > 0:
+            fresh = {variant: study.ask(settings.refresh) for variant, study in studies.items()}
+            wanted = {variant: alive[variant] + fresh[variant] for variant in spaces}
+            found.scores.update((yield _requests(window, wanted)))
+            for variant, points in fresh.items():
+                studies[variant].tell(points, [found.scores[Request(window, point, 0)] for point in points])
+            alive = wanted
+        ranked = {variant: _ranked(points, window, found.scores) for variant, points in alive.items()}
+        for variant, points in ranked.items():
+            _require_one_that_converged(variant, points[0], window, found.scores)
+            found.points[variant].append(points[0])
+        found.best.append(min(spaces, key=lambda v: _mean_score(found.points[v][-1], window, found.scores)))
+        if settings.pruner == "halving":
+            alive = {v: _halved(points, settings.survivors) for v, points in ranked.items()}
+
+    if settings.selection == "global":
+        last = windows - 1
+        found.points = {variant: [points[last]] * windows for variant, points in found.points.items()}
+        found.best = [found.best[last]] * windows
+        missing = [Request(w, p[w], 0) for p in found.points.values() for w in range(windows)]
+        found.scores.update((yield [request for request in missing if request not in found.scores]))
+    others = [
+        Request(window, point, member)
+        for points in found.points.values()
+        for window, point in enumerate(points)
+        for member in range(1, members)
+    ]
+    if others:
+        found.scores.update((yield others))
+    return found
+
+
+def planned_fits(variants: int, searched: bool, windows: int, settings: SearchSettings, members: int) -> list[int]:
+    """Return how many cells each window takes when no two points coincide; what ``check`` and progress bars count."""
+    alive = settings.points if searched else 1
+    fits = []
+    for window in range(windows):
+        if window > 0 and searched:
+            alive += settings.refresh
+        fits.append(variants * (alive + members - 1))
+        if settings.pruner == "halving":
+            alive = _survivors(alive, settings.survivors)
+    return fits
+
+
+class _Study:
+    """One variant's Optuna study, asked in rounds."""
+
+    def __init__(self, variant: str, space: Space, seed: int) -> None:
+        self.variant, self.space, self.count = variant, space, 0
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        self._study = optuna.create_study(sampler=sampler)
+        self._trials: dict[int, optuna.Trial] = {}
+
+    def ask(self, number: int) -> list[Point]:
+        """A space without ranges has one point, however many are asked for."""
+        if not self.space.ranges:
+            number = min(number, 1 - self.count)
+        points = []
+        for _ in range(number):
+            trial = self._study.ask()
+            points.append(Point(self.variant, self.count, self.space.suggest(trial)))
+            self._trials[self.count] = trial
+            self.count += 1
+        return points
+
+    def tell(self, points: Sequence[Point], scores: Sequence[float]) -> None:
+        for point, score in zip(points, scores, strict=True):
+            trial = self._trials.pop(point.number)
+            if math.isfinite(score):
+                self._study.tell(trial, score)
+            else:
+                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _requests(window: int, points: Mapping[str, Sequence[Point]]) -> list[Request]:
+    return [Request(window, point, 0) for listed in points.values() for point in listed]
+
+
+def _ranked(points: Sequence[Point], window: int, scores: Mapping[Request, float]) -> list[Point]:
+    return sorted(points, key=lambda point: (_mean_score(point, window, scores), point.number))
+
+
+def _mean_score(point: Point, window: int, scores: Mapping[Request, float]) -> float:
+    """Mean over the windows so far in which the point was fitted."""
+    seen = [scores[request] for w in range(window + 1) if (request := Request(w, point, 0)) in scores]
+    return float(np.mean(seen))
+
+
+def _halved(ranked: Sequence[Point], survivors: int) -> list[Point]:
+    kept = ranked[: _survivors(len(ranked), survivors)]
+    return sorted(kept, key=lambda point: point.number)
+
+
+def _survivors(count: int, survivors: int) -> int:
+    return min(count, max(survivors, math.ceil(count / 2)))
+
+
+def _require_one_that_converged(variant: str, best: Point, window: int, scores: Mapping[Request, float]) -> None:
+    if not math.isfinite(_mean_score(best, window, scores)):
+        raise WorkError(
+            f"every point of {variant} diverged in window {window + 1}: lower its learning_rate, or look for extreme "
+            "values in the targets; the cells fitted so far are kept"
+        )

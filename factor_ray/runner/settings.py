@@ -1,0 +1,72 @@
+"""Settings of the search, the ensembles, the machines and the tracking."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SearchSettings(BaseModel):
+    """How hyperparameters are explored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    points: int = Field(1, ge=1, description="Points asked of Optuna on the first window, per variant.")
+    round: int = Field(8, ge=1, description="Points asked at once; their scores are told together.")
+    refresh: int = Field(0, ge=0, description="New points asked on every later window, per variant.")
+    pruner: Literal["halving", "none"] = Field(
+        "halving", description="halving keeps the better half of a variant's points from window to window."
+    )
+    survivors: int = Field(4, ge=1, description="Points of a variant that halving always keeps.")
+    pack: int | Literal["auto"] = Field(
+        "auto", description="Most points fitted as one stack; auto spreads a round over the slots. Changes no result."
+    )
+    selection: Literal["per_window", "global"] = Field(
+        "per_window",
+        description="per_window selects with validation scores of that window and those before it; global takes the "
+        "point that is best over all windows, which looks ahead and is marked in the report.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the run: of points, initial weights, dropout and mini-batches.")
+
+
+class EnsembleSettings(BaseModel):
+    """What is averaged into a forecast."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    members: int = Field(5, ge=1, description="Fits of each selected point, with different seeds.")
+    weights: Literal["equal", "greedy"] = Field(
+        "equal",
+        description="equal averages the members of the selected point; greedy adds, with replacement, whichever fitted "
+        "member of any point lowers the window's validation loss most (Caruana et al. 2004).",
+    )
+
+
+class ComputeSettings(BaseModel):
+    """Where fits run. Nothing here changes a result on CPU."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slots: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="Packs fitted at once: auto is one per GPU, else one per CPU of the cluster."
+    )
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="auto fits in reused actors; a number fits on Ray Train worker groups of that many processes.",
+    )
+    gpus: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="GPUs to use: auto takes all that the cluster has, 0 none."
+    )
+
+
+class TrackingSettings(BaseModel):
+    """What Weights & Biases is told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Literal["auto", "online", "offline", "disabled"] = Field(
+        "auto", description="auto is online where an API key is set, else offline."
+    )
+    project: str = Field("factor-ray", min_length=1, description="W&B project.")
+    tables: bool = Field(False, description="Whether forecasts (rows of the panel) may be sent.")

@@ -1,0 +1,121 @@
+"""Search spaces: from a model's entry in the configuration to variants, and from an Optuna trial to a point."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from factor_ray.models.base import Hyperparameters
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class Range(BaseModel):
+    """Values of one hyperparameter that the search may try; exactly one of the four is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uniform: tuple[float, float] | None = Field(None, description="Any number between two bounds.")
+    log_uniform: tuple[float, float] | None = Field(None, description="Any number, uniform in its logarithm.")
+    integer: tuple[int, int] | None = Field(None, description="Any whole number between two bounds, both included.")
+    choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = Field(
+        None, description="One of the listed values."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_range(self) -> Range:
+        given = {name: value for name, value in self if value is not None}
+        if len(given) != 1:
+            raise ValueError(f"a range must be one of uniform, log_uniform, integer or choice; got {sorted(given)}")
+        for bounds in (self.uniform, self.log_uniform, self.integer):
+            if bounds is not None and not (math.isfinite(bounds[0]) and bounds[0] < bounds[1]):
+                raise ValueError(f"a range must be [low, high] with low < high; got {list(bounds)}")
+        if self.log_uniform is not None and self.log_uniform[0] <= 0:
+            raise ValueError(f"a log_uniform range must start above 0; got {list(self.log_uniform)}")
+        return self
+
+    def ends(self) -> tuple[Any, ...]:
+        """Return the values that must be valid for every other to be: the bounds, or all choices."""
+        return self.choice or self.uniform or self.log_uniform or self.integer or ()
+
+    def suggest(self, trial: optuna.Trial, name: str) -> Any:
+        """Ask Optuna for a value."""
+        if self.uniform is not None:
+            return trial.suggest_float(name, *self.uniform)
+        if self.log_uniform is not None:
+            return trial.suggest_float(name, *self.log_uniform, log=True)
+        if self.integer is not None:
+            return trial.suggest_int(name, *self.integer)
+        choices = self.choice or ()
+        return choices[trial.suggest_categorical(name, tuple(range(len(choices))))]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one variant of a model may be: fixed hyperparameters and ranges over others."""
+
+    settings: type[Hyperparameters]
+    fixed: Mapping[str, Any]
+    ranges: Mapping[str, Range]
+
+    def suggest(self, trial: optuna.Trial) -> Hyperparameters:
+        """Return the point that Optuna's trial stands for."""
+        sampled = {name: self.ranges[name].suggest(trial, name) for name in sorted(self.ranges)}
+        return self.settings(**{**self.fixed, **sampled})
+
+    def validate(self) -> None:
+        """Build a point from the fixed values and each end of each range, so that bad values show before any work.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            With the hyperparameter's name and what it must be.
+        """
+        start = {name: range_.ends()[0] for name, range_ in self.ranges.items()}
+        self.settings(**{**self.fixed, **start})
+        for name, range_ in self.ranges.items():
+            for value in range_.ends():
+                self.settings(**{**self.fixed, **start, name: value})
+
+
+def variants(
+    name: str, settings: type[Hyperparameters], given: Mapping[str, Any], ranges: Mapping[str, Range]
+) -> dict[str, Space]:
+    """Return the variants of a model: one for every combination of its list-valued hyperparameters.
+
+    A hyperparameter given as a list is a sweep, unless a list is what one value of it looks like (hidden layers); a
+    list of lists is a sweep of those.
+
+    Returns
+    -------
+    dict of label to Space
+        Labels as in ``cbapm[consensus_weight=0.3]``; the plain name where nothing is swept.
+    """
+    swept = {key: value for key, value in given.items() if _is_sweep(settings, key, value)}
+    plain = {key: value for key, value in given.items() if key not in swept}
+    spaces = {}
+    for combination in itertools.product(*swept.values()):
+        chosen = dict(zip(swept, combination, strict=True))
+        label = ",".join(f"{key}={_short(value)}" for key, value in chosen.items())
+        spaces[f"{name}[{label}]" if label else name] = Space(settings, {**plain, **chosen}, ranges)
+    return spaces
+
+
+def _is_sweep(settings: type[Hyperparameters], name: str, value: Any) -> bool:
+    if not isinstance(value, list | tuple):
+        return False
+    field = settings.model_fields.get(name)
+    one_value_is_a_list = field is not None and get_origin(field.annotation) in (tuple, list)
+    return not one_value_is_a_list or (len(value) > 0 and isinstance(value[0], list | tuple))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
