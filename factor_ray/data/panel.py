@@ -117,6 +117,10 @@ class Panel:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the table and the macro series, not the views that were taken of them."""
+        return Panel, (self.table, self.macro)
+
     @cached_property
     def row_months(self) -> MonthArray:
         """Month of every row, int32 (N,)."""

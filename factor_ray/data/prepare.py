@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from factor_ray.data.panel import Panel
+from factor_ray.data.windows import MonthRange
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -37,7 +38,7 @@ class Preprocess(BaseModel):
     )
 
 
-def prepare(panel: Panel, settings: Preprocess | None = None) -> Panel:
+def prepare(panel: Panel, settings: Preprocess | None = None, *, months: MonthRange | None = None) -> Panel:
     """Impute and rank a panel: what models are fitted on. Each value depends on data of its month and before only.
 
     Parameters
@@ -46,11 +47,14 @@ def prepare(panel: Panel, settings: Preprocess | None = None) -> Panel:
         As it came from its source.
     settings : Preprocess, optional
         The defaults are honest and suit neural models.
+    months : (int, int), optional
+        Return these months only; the ones before them are still read for imputation.
 
     Returns
     -------
     Panel
-        The same rows; characteristics (N, P) without missing values; consensus (N, C), NaN where masked.
+        The rows of ``months``, all by default; characteristics (N, P) without missing values; consensus (N, C), NaN
+        where masked.
     """
     chosen = settings or Preprocess()
     characteristics, consensus = panel.characteristics, panel.consensus
@@ -59,6 +63,9 @@ def prepare(panel: Panel, settings: Preprocess | None = None) -> Panel:
         characteristics = carry_forward(characteristics, codes)
     if chosen.consensus == "impute":
         consensus = carry_forward(consensus, codes)
+    if months is not None:
+        rows = panel.rows(*months)
+        panel, characteristics, consensus = panel.between(*months), characteristics[rows], consensus[rows]
     ready = np.empty_like(characteristics), np.empty_like(consensus)
     for start, stop in zip(panel.offsets[:-1], panel.offsets[1:], strict=True):
         rows = slice(int(start), int(stop))

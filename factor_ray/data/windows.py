@@ -51,7 +51,8 @@ class Windows(BaseModel):
 
     scheme: Literal["expanding", "rolling", "single"] = Field(
         "expanding",
-        description="expanding: training starts at the first month; rolling: it keeps `length` months; single: one split.",
+        description="expanding: training starts at the first month; rolling: it keeps `length` months; "
+        "single: one split.",
     )
     first_train_end: str = Field(description="Last training month of the first window if the embargo were 0, YYYY-MM.")
     validation: int = Field(24, ge=0, description="Validation months.")
@@ -148,8 +149,8 @@ class Windows(BaseModel):
         starts = [end + self.validation + 1]
         if starts[0] > last:
             raise InputError(
-                f"windows.first_train_end {self.first_train_end} with {self.validation} validation months leaves no test "
-                f"month: the panel ends in {format_month(last)}; choose an earlier first_train_end"
+                f"windows.first_train_end {self.first_train_end} with {self.validation} validation months leaves no "
+                f"test month: the panel ends in {format_month(last)}; choose an earlier first_train_end"
             )
         if self.scheme != "single":
             starts = list(range(starts[0], last + 1, self.test))

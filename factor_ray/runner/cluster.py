@@ -1,0 +1,87 @@
+"""The Ray cluster that a run uses: its own on a laptop, the one it was submitted to on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from factor_ray.errors import InputError
+from factor_ray.runner.settings import ComputeSettings
+
+TUNE_DRIVER = "tune_driver"
+"""Resource of trials that only wait for a worker group: held CPUs would starve the workers."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What a run may use: packs at once, processes of a worker group (None: fits in reused actors), GPUs."""
+
+    slots: int
+    workers: int | None
+    gpus: int
+
+
+@contextmanager
+def cluster(settings: ComputeSettings) -> Iterator[Machines]:
+    """Connect to the cluster of ``RAY_ADDRESS`` (set inside a Ray job) or start one for this run, and leave it again.
+
+    Raises
+    ------
+    InputError
+        If the cluster lacks what the settings ask for.
+    """
+    if ray.is_initialized():
+        yield _machines(settings)
+        return
+    _quiet()
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=True)
+    else:
+        cpus = os.cpu_count() or 1
+        if isinstance(settings.slots, int):
+            cpus = max(cpus, settings.slots)
+        if isinstance(settings.workers, int):
+            cpus = max(cpus, settings.workers)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, resources={TUNE_DRIVER: cpus})
+    try:
+        yield _machines(settings)
+    finally:
+        ray.shutdown()
+
+
+def _machines(settings: ComputeSettings) -> Machines:
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
+    if isinstance(settings.gpus, int):
+        if settings.gpus > gpus:
+            raise InputError(f"compute.gpus asks for {settings.gpus}; the cluster has {gpus}: lower it, or set auto")
+        gpus = settings.gpus
+    if settings.workers == "auto":
+        auto = gpus or max(cpus, 1)
+        return Machines(auto if settings.slots == "auto" else settings.slots, None, gpus)
+    limit = gpus or cpus
+    if settings.workers > limit:
+        raise InputError(
+            f"compute.workers asks for worker groups of {settings.workers}; the cluster has {limit} "
+            f"{'GPUs' if gpus else 'CPUs'}: lower it, or set auto"
+        )
+    if TUNE_DRIVER not in has:
+        raise InputError(
+            "compute.workers needs a cluster that declares the resource tune_driver: start its head with "
+            f"`ray start --head --resources='{{\"{TUNE_DRIVER}\": 8}}'`, or set compute.workers to auto"
+        )
+    groups = limit // settings.workers
+    return Machines(groups if settings.slots == "auto" else min(settings.slots, groups), settings.workers, gpus)
+
+
+def _quiet() -> None:
+    """Ray's and Tune's own chatter is not the user's concern; their warnings are."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)

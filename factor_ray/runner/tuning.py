@@ -1,0 +1,175 @@
+"""Ray Tune and Ray Train: a trial is one pack (with worker groups: all packs that are ready), a searcher feeds them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from factor_ray.errors import WorkError
+from factor_ray.runner.campaign import Campaign
+from factor_ray.runner.cells import CellStore
+from factor_ray.runner.cluster import TUNE_DRIVER, Machines
+from factor_ray.runner.fitting import Context, Pack, fit_packs
+from factor_ray.runner.inputs import Inputs
+
+_RETRIES = 3  # of a trial whose worker died; what it had stored is not fitted again
+
+
+def run_campaign(
+    campaign: Campaign, inputs: Inputs, machines: Machines, *, on_progress: Callable[[Campaign], None]
+) -> None:
+    """Fit all that a campaign asks for.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        On return it is finished, and every cell that it asked for is in its store.
+    inputs : Inputs
+        Put once into the object store; every worker maps it.
+    machines : Machines
+        Slots, worker groups and GPUs.
+    on_progress : callable
+        Told the campaign after every pack.
+
+    Raises
+    ------
+    WorkError
+        If a fit raised, or its worker died more often than is retried. Cells that were stored are kept.
+    """
+    if campaign.finished:
+        return
+    shared = {"inputs": [ray.put(inputs)], "store": str(campaign.store.root.resolve()), "machines": machines}
+    searcher = _PackSearch(campaign, bundle=machines.workers is not None, on_progress=on_progress)
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    with tempfile.TemporaryDirectory(prefix="factor_ray-tune-", ignore_cleanup_errors=True) as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(_trial, shared=shared), _resources(machines)),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                max_concurrent_trials=machines.slots,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="packs",
+                storage_path=scratch,
+                failure_config=tune.FailureConfig(max_failures=_RETRIES),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    if searcher.failure is not None:
+        raise searcher.failure
+    if not campaign.finished:
+        raise WorkError("the search ended before all packs were fitted; resume the run to fit what is missing")
+
+
+class _PackSearch(Searcher):
+    """Hands a campaign's packs to Tune and tells the campaign when they are done. Timing decides nothing."""
+
+    def __init__(self, campaign: Campaign, *, bundle: bool, on_progress: Callable[[Campaign], None]) -> None:
+        super().__init__(metric="packs", mode="max")
+        self._campaign, self._bundle, self._on_progress = campaign, bundle, on_progress
+        self._out: dict[str, list[Pack]] = {}
+        self.failure: WorkError | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        if self.failure is not None or self._campaign.finished:
+            finished: Any = Searcher.FINISHED
+            return finished  # type: ignore[no-any-return]
+        packs = []
+        while (pack := self._campaign.take()) is not None:
+            packs.append(pack)
+            if not self._bundle:
+                break
+        if not packs:
+            return None
+        self._out[trial_id] = packs
+        return {"packs": [pack.to_dict() for pack in packs]}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing: a trial reports once."""
+
+    def on_trial_complete(
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,  # noqa: ARG002 - scores come from the store
+        error: bool = False,
+    ) -> None:
+        packs = self._out.pop(trial_id)
+        if error or not all(self._campaign.store.has(name) for pack in packs for name in pack.cells):
+            first = packs[0]
+            self.failure = self.failure or WorkError(
+                f"fits of {first.model} at horizon {first.horizon}, window {first.window + 1}, could not be finished: "
+                f"their worker failed {_RETRIES + 1} times (its last words stand above); what was fitted is kept, and "
+                "`resume` goes on from there"
+            )
+            return
+        try:
+            for pack in packs:
+                self._campaign.complete(pack)
+        except WorkError as error_of_search:
+            self.failure = error_of_search
+        self._on_progress(self._campaign)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune wants a file; the cell store is the truth."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a search is replayed from the store."""
+
+
+def _trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
+    """Fit a trial's packs here, or on a worker group."""
+    packs = [Pack(**pack) for pack in config["packs"]]
+    machines: Machines = shared["machines"]
+    if machines.workers is None:
+        context = Context(device="cuda" if machines.gpus else "cpu")
+        fit_packs(packs, ray.get(shared["inputs"][0]), CellStore(Path(shared["store"])), context)
+    else:
+        _on_worker_group(config["packs"], shared, machines)
+    tune.report({"packs": len(packs)})
+
+
+def _on_worker_group(packs: list[dict[str, Any]], shared: dict[str, Any], machines: Machines) -> None:
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    with tempfile.TemporaryDirectory(prefix="factor_ray-train-", ignore_cleanup_errors=True) as scratch:
+        TorchTrainer(
+            _worker,
+            train_loop_config={"packs": packs, "shared": shared},
+            scaling_config=ray.train.ScalingConfig(num_workers=machines.workers or 1, use_gpu=machines.gpus > 0),
+            run_config=ray.train.RunConfig(
+                name=tune.get_context().get_trial_id(),
+                storage_path=scratch,
+                failure_config=ray.train.FailureConfig(max_failures=_RETRIES),
+            ),
+        ).fit()
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """The train function of a worker group: its ranks take members."""
+    import ray.train
+
+    shared = config["shared"]
+    here = ray.train.get_context()
+    device = "cuda" if shared["machines"].gpus else "cpu"
+    context = Context(rank=here.get_world_rank(), world=here.get_world_size(), device=device)
+    packs = [Pack(**pack) for pack in config["packs"]]
+    fit_packs(packs, ray.get(shared["inputs"][0]), CellStore(Path(shared["store"])), context)
+
+
+def _resources(machines: Machines) -> dict[str, float]:
+    if machines.workers is not None:
+        return {TUNE_DRIVER: 1}
+    return {"cpu": 1, "gpu": 1} if machines.gpus else {"cpu": 1}
