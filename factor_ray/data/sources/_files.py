@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ import pandas as pd
 from factor_ray.data.months import to_months
 from factor_ray.errors import InputError
 
+_OLD_WORKBOOK = bytes.fromhex("d0cf11e0a1b11ae1")
 _MISSING = frozenset({"", ".", "-", "na", "n/a", "#n/a", "nan", "null", "none"})
 _THOUSANDS = re.compile(r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$")
 _AMERICAN = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{4})$")
@@ -70,7 +72,7 @@ def read_text(path: Path) -> str:
         If the file is in another encoding, is a workbook, or `read_bytes` fails.
     """
     content = read_bytes(path)
-    if is_workbook(content):
+    if is_workbook(content) or content.startswith(_OLD_WORKBOOK):
         raise InputError(f"{path} is an Excel workbook, and text was expected: save the sheet as CSV (UTF-8)")
     encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
@@ -106,6 +108,34 @@ def read_csv(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} is not one table ({error}): every line needs as many cells as the header") from error
     return with_header(path, cells)
+
+
+def read_workbook(path: Path) -> dict[str, pd.DataFrame]:
+    """Return the sheets of an Excel workbook (xlsx) as frames of cells; formulas are their stored values.
+
+    Raises
+    ------
+    InputError
+        If the file is no workbook, is damaged, or is of Excel before 2007 (xls).
+    """
+    content = read_bytes(path)
+    if content.startswith(_OLD_WORKBOOK):
+        raise InputError(f"{path} is an Excel file of before 2007 (xls), which is not read: save it as xlsx or CSV")
+    with warnings.catch_warnings():
+        # openpyxl warns of headers, styles and validations it drops; none of them is data.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            sheets = pd.read_excel(
+                io.BytesIO(content),
+                sheet_name=None,
+                header=None,
+                dtype=object,
+                keep_default_na=False,
+                engine="openpyxl",
+            )
+        except (zipfile.BadZipFile, KeyError, ValueError, SyntaxError, OSError) as error:
+            raise InputError(f"{path} is a damaged workbook ({error}): download it again") from error
+    return {str(title): cells for title, cells in sheets.items()}
 
 
 def with_header(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
@@ -165,6 +195,20 @@ def month_index(path: Path, column: str, values: Iterable[object]) -> pd.PeriodI
             "copy, or, if dates are daily or written day first, give a monthly file with dates YYYY-MM-DD"
         )
     return index
+
+
+def on_every_month(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """Sort a frame by month and give every month between the first and the last a row, NaN where it had none.
+
+    Raises
+    ------
+    InputError
+        If fewer than half of these months have a row, as in quarterly or annual data.
+    """
+    every = pd.period_range(frame.index.min(), frame.index.max(), freq="M", name="month")
+    if len(every) > 2 * len(frame):
+        raise InputError(f"{path} is not monthly: {len(frame)} dates span {len(every)} months; give a monthly file")
+    return frame.reindex(every)
 
 
 def to_numbers(path: Path, cells: pd.DataFrame) -> pd.DataFrame:

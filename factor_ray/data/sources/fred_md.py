@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from factor_ray.data.sources._files import month_index, read_csv, to_numbers
+from factor_ray.data.sources._files import month_index, on_every_month, read_csv, to_numbers
 from factor_ray.data.sources.fred_md_series import CBAPM_SERIES, TRANSFORM_CODES
 from factor_ray.errors import InputError
 
@@ -127,11 +127,8 @@ def _read_vintage(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     index = month_index(path, str(date), table[date])
     if len(index) < 2:
         raise InputError(f"{path} holds {len(index)} months, and two or more were expected: download it again")
-    every = pd.period_range(index.min(), index.max(), freq="M", name="month")
-    if len(every) > 2 * len(index):
-        raise InputError(f"{path} is not monthly: {len(index)} dates span {len(every)} months; give a monthly file")
     levels = to_numbers(path, table.drop(columns=date).set_axis(index, axis="index"))
-    return levels.reindex(every), own
+    return on_every_month(path, levels), own
 
 
 def _codes_of_row(path: Path, row: pd.DataFrame) -> dict[str, int]:
