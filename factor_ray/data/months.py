@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from factor_ray.errors import InputError
 MonthArray = npt.NDArray[np.int32]
 
 _WRITTEN = re.compile(r"^(\d{4})-(\d{2})$")
+_DIGITS = {r"\d{6}": "%Y%m", r"\d{8}": "%Y%m%d"}
+_LONGER_PERIODS = ("period[W", "period[Q", "period[Y", "period[A")
+_TEXT = {r"\d{4}-\d{2}(-\d{2}([ T].*)?)?": "ISO8601", r"\d{1,2}/\d{1,2}/\d{4}": "%m/%d/%Y"}
 
 
 def parse_month(text: str) -> int:
@@ -50,8 +53,9 @@ def month_ends(months: Iterable[int]) -> npt.NDArray[np.datetime64]:
 def to_months(values: object, *, column: str = "month") -> MonthArray:
     """Read a column of dates as months, whatever a user's file calls a month.
 
-    Understood are datetimes, periods, ``YYYY-MM`` or full ISO dates as text, and whole numbers ``yyyymm`` or
-    ``yyyymmdd``. The day is dropped: a date belongs to its month.
+    Understood are datetimes, monthly or daily periods, whole numbers ``yyyymm`` or ``yyyymmdd``, and text, written
+    alike in every row: ``YYYY-MM``, ISO dates, ``yyyymm``, ``yyyymmdd`` or ``month/day/year``. The day is dropped: a
+    date belongs to its month. Years and quarters are refused: what they hold is not known in their first month.
 
     Raises
     ------
@@ -61,34 +65,49 @@ def to_months(values: object, *, column: str = "month") -> MonthArray:
     series = pd.Series(values)
     if len(series) == 0:
         return np.empty(0, dtype=np.int32)
-    if isinstance(series.dtype, pd.PeriodDtype):
-        dates = series.dt.to_timestamp()
-    elif pd.api.types.is_numeric_dtype(series.dtype):
-        dates = _dates_from_numbers(series, column)
-    else:
-        dates = _dates_from_text(series, column)
-    if bool(dates.isna().any()):
-        first = series[dates.isna()].iloc[0]
+    missing = series.isna().to_numpy()
+    if missing.any():
         raise InputError(
-            f"column {column!r} must hold months (dates, YYYY-MM or yyyymm); got {first!r}: mend or remove that row"
+            f"column {column!r} must hold a month in every row; row {int(missing.argmax())} is empty: "
+            "mend or remove that row"
         )
-    return np.asarray(dates, dtype="datetime64[M]").astype(np.int64).astype(np.int32)
+    codes, distinct = pd.factorize(series)
+    written = pd.Series(distinct)
+    dates = _dates(written)
+    unread = dates.isna().to_numpy()
+    if unread.any():
+        raise InputError(
+            f"column {column!r} must hold months (dates, YYYY-MM or yyyymm), written alike in every row; "
+            f"got {_shown(written.iloc[int(unread.argmax())])}: mend or remove that row"
+        )
+    return np.asarray(dates, dtype="datetime64[M]").astype(np.int64).astype(np.int32)[codes]
 
 
-def _dates_from_numbers(series: pd.Series, column: str) -> pd.Series:
-    numbers = series.astype("float64")
-    if bool(numbers.isna().any()) or bool((numbers % 1 != 0).any()):
-        bad = numbers[numbers.isna() | (numbers % 1 != 0)].iloc[0]
-        raise InputError(f"column {column!r} must hold months as whole numbers yyyymm or yyyymmdd; got {bad!r}")
-    written = numbers.astype("int64").astype(str)
-    return pd.to_datetime(written.where(written.str.len() == 8, written + "01"), format="%Y%m%d", errors="coerce")
+def _dates(written: pd.Series) -> pd.Series:
+    """Dates of distinct values; NaT where a value cannot be read."""
+    if isinstance(written.dtype, pd.PeriodDtype):
+        if str(written.dtype).startswith(_LONGER_PERIODS):
+            return pd.Series(pd.NaT, index=written.index)
+        return pd.Series(written.dt.to_timestamp())
+    if pd.api.types.is_datetime64_any_dtype(written.dtype):
+        return pd.Series(written.dt.tz_localize(None))
+    if pd.api.types.infer_dtype(written) in ("date", "datetime"):
+        return pd.Series([pd.Timestamp(value.year, value.month, 1) for value in written])
+    if pd.api.types.is_numeric_dtype(written.dtype):
+        whole = written.astype("float64") % 1 == 0
+        digits = written.where(whole, 0).astype("float64").map("{:.0f}".format)
+        return _dates_from_text(digits, _DIGITS)
+    return _dates_from_text(written.astype(str).str.strip(), {**_DIGITS, **_TEXT})
 
 
-def _dates_from_text(series: pd.Series, column: str) -> pd.Series:
-    try:
-        return pd.Series(pd.to_datetime(series, format="ISO8601", utc=False))
-    except (ValueError, TypeError):
-        digits = series.astype(str)
-        if bool(digits.str.fullmatch(r"\d{6}|\d{8}").all()):
-            return _dates_from_numbers(digits.astype("int64"), column)
-        return pd.Series(pd.to_datetime(series, format="mixed", errors="coerce", dayfirst=False))
+def _dates_from_text(text: pd.Series, forms: Mapping[str, str]) -> pd.Series:
+    """Read all values the way the first one is written: a guess by value would read 201012 as 2020-10-12."""
+    pattern = next((pattern for pattern in forms if re.fullmatch(pattern, text.iloc[0])), None)
+    if pattern is None:
+        return pd.Series(pd.NaT, index=text.index)
+    alike = text.where(text.str.fullmatch(pattern)).str.slice(0, 10)
+    return pd.Series(pd.to_datetime(alike, format=forms[pattern], errors="coerce"))
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, str) else str(value)
