@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -87,8 +88,9 @@ class Panel:
             If a column is missing or a rule above is broken; the sentence names the column and the month.
         """
         roles = _Roles(month, asset, returns, tuple(characteristics), tuple(consensus), risk_free, market_cap)
-        _require_columns(roles, list(map(str, frame.columns)), "the frame")
-        return _assemble(roles, lambda name: frame[name], "the frame", macro)
+        named = frame.set_axis(list(map(str, frame.columns)), axis=1)
+        _require_columns(roles, list(named.columns), "the frame")
+        return _assemble(roles, lambda name: named[name], "the frame", macro)
 
     @classmethod
     def from_parquet(cls, path: str | Path, **roles: Any) -> Panel:
@@ -106,12 +108,16 @@ class Panel:
         """Build a panel from a CSV file with one header line; keywords as in :meth:`from_frame`."""
         file, wanted, macro = _existing(path), _Roles.of(roles), roles.get("macro")
         try:
-            header = pd.read_csv(file, nrows=0).columns.tolist()
+            with file.open(encoding="utf-8-sig", newline="") as lines:
+                header = next(csv.reader(lines), [])
             _require_columns(wanted, header, str(path))
             options = pa_csv.ConvertOptions(include_columns=wanted.names(), strings_can_be_null=True)
             table = pa_csv.read_csv(file, convert_options=options)
-        except (pa.ArrowInvalid, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise InputError(f"{path} must be a comma-separated file with a header line; {error}") from error
+        except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path} must be a comma-separated UTF-8 file with a header line; {error}") from error
+        undecoded = next((field.name for field in table.schema if pa.types.is_binary(field.type)), None)
+        if undecoded is not None:
+            raise InputError(f"{path} must be UTF-8 text; its column {undecoded!r} is not: save the file as UTF-8")
         return _assemble(wanted, lambda name: table.column(name).to_pandas(), str(path), macro)
 
     def __len__(self) -> int:
@@ -189,9 +195,10 @@ class Panel:
         return slice(int(low), int(high))
 
     def between(self, first: int, last: int) -> Panel:
-        """Return the months ``first`` to ``last``, both included, without copying."""
+        """Return the panel's months from ``first`` to ``last``, both included, without copying."""
         rows = self.rows(first, last)
-        macro = None if self.macro is None else self.macro.on(np.arange(first, last + 1, dtype=np.int32))
+        kept = self.months[(self.months >= first) & (self.months <= last)]
+        macro = None if self.macro is None else self.macro.on(kept)
         return Panel(self.table.slice(rows.start, rows.stop - rows.start), macro)
 
     def with_columns(self, *, characteristics: FloatArray, consensus: FloatArray, prepared: Mapping[str, Any]) -> Panel:
@@ -267,8 +274,13 @@ def _require_columns(roles: _Roles, present: Sequence[str], source: str) -> None
         if list(present).count(name) > 1:
             raise InputError(f"{source} has two columns {name!r}: rename or remove one")
         if name not in present:
-            near = difflib.get_close_matches(name, present, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"its columns are {', '.join(map(str, present[:12]))}"
+            spelled = {column.lower(): column for column in reversed(present)}
+            near = difflib.get_close_matches(name.lower(), spelled, n=1)
+            hint = (
+                f"did you mean {spelled[near[0]]!r}?"
+                if near
+                else f"its columns are {', '.join(map(str, present[:12]))}"
+            )
             raise InputError(f"{source} must have a column {name!r}; {hint}")
 
 
@@ -311,9 +323,13 @@ def _assemble(roles: _Roles, read: Callable[[str], pd.Series], source: str, macr
 
 
 def _identifiers(series: pd.Series, name: str) -> pd.Series:
-    if bool(series.isna().any()):
+    empty = series.isna().to_numpy()
+    if not pd.api.types.is_numeric_dtype(series.dtype):
+        empty = empty | (series.astype(str).str.strip() == "").to_numpy()
+    if empty.any():
         raise InputError(
-            f"column {name!r} must identify an asset in every row; row {int(series.isna().argmax())} is empty"
+            f"column {name!r} must identify an asset in every row; row {int(empty.argmax())} is empty: "
+            "fill it in or remove that row"
         )
     if pd.api.types.is_float_dtype(series.dtype) and bool((series % 1 == 0).all()):
         return series.astype("int64")
@@ -323,6 +339,8 @@ def _identifiers(series: pd.Series, name: str) -> pd.Series:
 
 
 def _numbers(series: pd.Series, name: str) -> FloatArray:
+    if series.dtype.kind in "Mm":
+        raise InputError(f"column {name!r} must hold numbers; it holds dates: is it the right column?")
     if not pd.api.types.is_numeric_dtype(series.dtype):
         numbers = pd.to_numeric(series, errors="coerce")
         bad = series[numbers.isna() & series.notna()]
