@@ -45,10 +45,12 @@ class Macro:
         Raises
         ------
         InputError
-            If the index is not monthly, repeats a month, or a value is infinite.
+            If the frame is empty, its index is not monthly or repeats a month, or a value is infinite or no number.
         """
-        if not isinstance(frame.index, pd.PeriodIndex):
-            raise InputError("macro series must be indexed by month (a pandas PeriodIndex); convert the index first")
+        if not isinstance(frame.index, pd.PeriodIndex) or frame.index.freqstr != "M":
+            raise InputError("macro series must be indexed by month (a monthly PeriodIndex); convert the index first")
+        if frame.empty:
+            raise InputError("macro series must hold at least one series and one month; the frame is empty")
         if lag < 0:
             raise InputError(f"the publication lag of macro series must be at least 0 months; got {lag}")
         if frame.index.has_duplicates:
@@ -56,7 +58,13 @@ class Macro:
                 f"macro series must hold each month once; {frame.index[frame.index.duplicated()][0]} repeats"
             )
         ordered = frame.sort_index()
-        values = ordered.to_numpy(dtype=np.float32, na_value=np.nan)
+        worded = [name for name, dtype in ordered.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+        if worded:
+            raise InputError(
+                f"macro series {worded[0]!r} must hold numbers; it holds {ordered[worded[0]].dtype} values"
+            )
+        with np.errstate(over="ignore"):
+            values = ordered.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
         infinite = np.isinf(values).any(axis=0)
         if infinite.any():
             raise InputError(

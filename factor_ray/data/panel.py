@@ -266,6 +266,8 @@ def _existing(path: str | Path) -> Path:
 def _require_columns(roles: _Roles, present: Sequence[str], source: str) -> None:
     if not roles.characteristics:
         raise InputError("a panel needs at least one characteristic: name its column in `characteristics`")
+    if not present:
+        raise InputError(f"{source} is empty: a panel needs at least one asset and month")
     wanted = roles.names()
     repeated = next((name for name in wanted if wanted.count(name) > 1), None)
     if repeated is not None:

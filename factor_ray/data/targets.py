@@ -17,7 +17,8 @@ def excess_returns(panel: Panel, horizon: int) -> npt.NDArray[np.float32]:
     risk-free rate is earned to the horizon's end; a return that is missing between two others makes the target
     missing. Whether returns resume after the horizon is not looked at, so a target depends on data up to t+h only.
     Without a risk-free column returns are excess returns: they are compounded as they are (exact for h = 1), and the
-    rate earned after a delisting is zero.
+    rate earned after a delisting is zero. With one, a month in which no row holds a rate makes the targets that span it
+    missing.
 
     Parameters
     ----------
@@ -58,12 +59,12 @@ def excess_returns(panel: Panel, horizon: int) -> npt.NDArray[np.float32]:
 
 
 def _risk_free_by_month(panel: Panel, count: int) -> npt.NDArray[np.float64]:
-    """One rate a month: the mean over the month's rows that hold one; zero where returns are already excess."""
-    rate_T = np.zeros(count)
-    if panel.has_risk_free:
-        rates = panel.values("risk_free").astype(np.float64)
-        known = ~np.isnan(rates)
-        at = panel.row_months[known] - panel.months[0]
-        number_T = np.bincount(at, minlength=count)
-        rate_T = np.bincount(at, weights=rates[known], minlength=count) / np.maximum(number_T, 1)
-    return rate_T
+    """One rate a month: the mean over the month's rows that hold one, NaN if none does; zero if returns are excess."""
+    if not panel.has_risk_free:
+        return np.zeros(count)
+    rates = panel.values("risk_free").astype(np.float64)
+    known = ~np.isnan(rates)
+    at = panel.row_months[known] - panel.months[0]
+    number_T = np.bincount(at, minlength=count)
+    total_T = np.bincount(at, weights=rates[known], minlength=count)
+    return np.where(number_T > 0, total_T / np.maximum(number_T, 1), np.nan)
