@@ -92,8 +92,8 @@ def performance(held: Holdings, months: int, portfolios: int) -> Performance:
     cells = months * portfolios
     cell = held.month * portfolios + held.portfolio
     assets = np.bincount(cell, minlength=cells)
-    returns = np.bincount(cell, held.weight * held.next_return, minlength=cells)
-    returns[assets == 0] = np.nan
+    earned = np.bincount(cell, held.weight * held.next_return, minlength=cells)
+    returns = np.where(assets > 0, earned, np.nan)
 
     growth = np.where(returns > -1.0, 1.0 + returns, np.nan)
     next_assets = np.concatenate([assets[portfolios:], np.zeros(portfolios, dtype=np.int64)])

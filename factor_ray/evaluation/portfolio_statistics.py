@@ -54,7 +54,7 @@ def return_statistics(returns: npt.ArrayLike | pd.Series, *, lags: int | None = 
         "cumulative_log_return": float(log.sum(skipna=False)) if len(log) else float("nan"),
         "mean_return": test.mean,
         "t_statistic": test.t_statistic,
-        "sharpe": float(np.sqrt(12.0) * test.mean / simple.std()) if simple.nunique() > 1 else float("nan"),
+        "sharpe": float(np.sqrt(12.0) * test.mean / simple.std()) if simple.max() > simple.min() else float("nan"),
         "worst_month": float(simple.min()),
         "max_drawdown": float(np.max(1.0 - wealth / np.maximum.accumulate(wealth))) if len(simple) else float("nan"),
         "months": test.months,
