@@ -179,10 +179,13 @@ class Windows(BaseModel):
         if self.length is not None:
             train_start = test_start - self.validation - self.length
         if train_start < first or train_end < train_start:
+            wanting = (
+                f"start in {format_month(train_start)}" if train_start < first else f"end in {format_month(train_end)}"
+            )
             raise InputError(
-                f"the window tested from {format_month(test_start)} has no complete training set: it would train "
-                f"{format_month(train_start)}..{format_month(train_end)} (embargo {gap}) and the panel begins in "
-                f"{format_month(first)}; choose a later first_train_end, a shorter validation or a smaller embargo"
+                f"the window tested from {format_month(test_start)} has no complete training set: its training months "
+                f"would {wanting} (embargo {gap}) and the panel begins in {format_month(first)}; choose a later "
+                "first_train_end, fewer training or validation months or a smaller embargo"
             )
         test_end = last if self.scheme == "single" else min(test_start + self.test - 1, last)
         return Window(train=(train_start, train_end), validation=validation, test=(test_start, test_end))
