@@ -165,12 +165,30 @@ def with_header(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def month_index(path: Path, column: str, values: Iterable[object]) -> pd.PeriodIndex:
-    """Read cells as months: yyyymm, yyyymmdd, YYYY-MM, ISO dates or month/day/year; each month once.
+    """Read cells as months, of which each may come once; see `months_of`.
 
     Raises
     ------
     InputError
-        If a cell is none of these, or a month comes twice (daily data, or dates written day first).
+        If a cell is no month, or a month comes twice (daily data, or dates written day first).
+    """
+    index = months_of(path, column, values)
+    if index.has_duplicates:
+        twice = index[index.duplicated()][0]
+        raise InputError(
+            f"{path}: column {column!r} has {twice} more than once, and one row a month was expected: remove the "
+            "copy, or, if dates are daily or written day first, give a monthly file with dates YYYY-MM-DD"
+        )
+    return index
+
+
+def months_of(path: Path, column: str, values: Iterable[object]) -> pd.PeriodIndex:
+    """Read cells as months: yyyymm, yyyymmdd, YYYY-MM, ISO dates or month/day/year.
+
+    Raises
+    ------
+    InputError
+        If a cell is none of these.
     """
     series = pd.Series(list(values))
     if not pd.api.types.is_datetime64_any_dtype(series.dtype):
@@ -187,14 +205,7 @@ def month_index(path: Path, column: str, values: Iterable[object]) -> pd.PeriodI
         months = to_months(series, column=column)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    index = pd.PeriodIndex(months.astype("datetime64[M]").astype("datetime64[s]"), freq="M", name="month")
-    if index.has_duplicates:
-        twice = index[index.duplicated()][0]
-        raise InputError(
-            f"{path}: column {column!r} has {twice} more than once, and one row a month was expected: remove the "
-            "copy, or, if dates are daily or written day first, give a monthly file with dates YYYY-MM-DD"
-        )
-    return index
+    return pd.PeriodIndex(months.astype("datetime64[M]").astype("datetime64[s]"), freq="M", name="month")
 
 
 def on_every_month(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
@@ -225,18 +236,19 @@ def to_numbers(path: Path, cells: pd.DataFrame) -> pd.DataFrame:
 def _numbers(path: Path, name: str, column: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.astype("float64")
-    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    unread = column[numbers.isna()].astype(str).str.strip()
+    cells = column.reset_index(drop=True)
+    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
+    unread = cells[numbers.isna()].astype(str).str.strip()
     unread = unread[~unread.str.lower().isin(_MISSING)]
     grouped = unread[unread.str.fullmatch(_THOUSANDS)]
     numbers[grouped.index] = grouped.str.replace(",", "").astype("float64")
-    wrong = pd.concat([unread.drop(grouped.index), column[np.isinf(numbers)]])
+    wrong = pd.concat([unread.drop(grouped.index), cells[np.isinf(numbers)]])
     if len(wrong):
         raise InputError(
-            f"{path}: column {name!r} must hold numbers; got {wrong.iloc[0]!r} in row {wrong.index[0]}: mend it "
-            "(a point for decimals; a comma only between thousands)"
+            f"{path}: column {name!r} must hold numbers; got {wrong.iloc[0]!r} in row {column.index[wrong.index[0]]}: "
+            "mend it (a point for decimals; a comma only between thousands)"
         )
-    return numbers
+    return numbers.set_axis(column.index)
 
 
 def _iso(match: re.Match[str]) -> str:
