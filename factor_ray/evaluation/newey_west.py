@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ def mean_test(values: npt.ArrayLike, lags: int | None = None) -> MeanTest:
     series = series[~np.isnan(series)]
     months = len(series)
     mean = float(series.mean()) if months else float("nan")
-    if months < 2 or np.ptp(series) == 0.0:
+    if not varies(series):
         return MeanTest(mean, float("nan"), float("nan"), months)
     if lags is None:
         lags = int(4 * (months / 100) ** (2 / 9))
@@ -60,3 +61,8 @@ def mean_test(values: npt.ArrayLike, lags: int | None = None) -> MeanTest:
         cov_type="HAC", cov_kwds={"maxlags": min(lags, months - 1), "use_correction": True}
     )
     return MeanTest(mean, float(fit.tvalues[0]), float(fit.pvalues[0]), months)
+
+
+def varies(series: npt.NDArray[np.floating[Any]]) -> bool:
+    """Tell whether a series has two values that differ by more than rounding."""
+    return len(series) > 1 and float(np.std(series)) > 1e-14 * float(np.max(np.abs(series)))

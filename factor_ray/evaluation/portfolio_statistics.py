@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from factor_ray.errors import InputError
-from factor_ray.evaluation.newey_west import mean_test
+from factor_ray.evaluation.newey_west import mean_test, varies
 from factor_ray.evaluation.portfolios import HIGH_LOW
 from factor_ray.evaluation.tables import month_codes, numbers, require_columns
 
@@ -48,13 +48,14 @@ def return_statistics(returns: npt.ArrayLike | pd.Series, *, lags: int | None = 
     log = pd.Series(np.log1p(simple)) if bool((simple > -1.0).all()) else simple * np.nan
     wealth = np.concatenate([[1.0], (1.0 + simple).clip(lower=0.0).cumprod()])
     test = mean_test(simple, lags)
+    sharpe = np.sqrt(12.0) * test.mean / simple.std() if varies(simple.to_numpy()) else np.nan
     return {
         "mean_log_return": float(log.mean()),
         "sd_log_return": float(log.std()),
         "cumulative_log_return": float(log.sum(skipna=False)) if len(log) else float("nan"),
         "mean_return": test.mean,
         "t_statistic": test.t_statistic,
-        "sharpe": float(np.sqrt(12.0) * test.mean / simple.std()) if simple.max() > simple.min() else float("nan"),
+        "sharpe": float(sharpe),
         "worst_month": float(simple.min()),
         "max_drawdown": float(np.max(1.0 - wealth / np.maximum.accumulate(wealth))) if len(simple) else float("nan"),
         "months": test.months,

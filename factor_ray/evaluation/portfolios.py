@@ -173,7 +173,7 @@ def _form(rows: _Rows, portfolio: IntArray, labels: pd.DataFrame, spreads: Seque
         most = int(np.bincount(rows.month).max(initial=0))
         raise InputError(
             f"the signals table must have a month that fills some of {single} portfolios; it has at most {most} "
-            "assets a month: use fewer portfolios, or look for missing signals, next returns, market caps and breakpoint marks"
+            "assets a month: use fewer portfolios, or look for missing signals, next returns, caps and breakpoint marks"
         )
     months = int(rows.month.max()) + 1
     holdings = Holdings(rows.month[held], portfolio[held], rows.asset[held], rows.weight[held], rows.next_return[held])

@@ -56,3 +56,8 @@ def test_a_series_without_variation_has_no_t_statistic(series: list[float], mont
     assert math.isnan(test.t_statistic)
     assert math.isnan(test.p_value)
     assert test.months == months
+
+
+def test_rounding_is_not_variation() -> None:
+    assert math.isnan(mean_test([0.1 + 0.2, 0.3, 0.3], 0).t_statistic)
+    assert not math.isnan(mean_test([0.3 + 1e-9, 0.3, 0.3], 0).t_statistic)
