@@ -125,7 +125,8 @@ def diebold_mariano(
 
     References
     ----------
-    Diebold and Mariano (1995, Journal of Business and Economic Statistics); Gu, Kelly and Xiu (2020), section 2.6.
+    Diebold and Mariano (1995, Journal of Business and Economic Statistics); Gu, Kelly and Xiu
+    (2020, Review of Financial Studies), who apply it to panels of forecasts.
     """
     require_columns(forecasts, ["month", "asset", "model", "horizon", "prediction", "realized"], "forecasts")
     if loss not in ("squared", "absolute"):

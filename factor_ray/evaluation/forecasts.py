@@ -47,7 +47,7 @@ def forecast_statistics(forecasts: pd.DataFrame, *, by: Sequence[str] = ("model"
 
     References
     ----------
-    Gu, Kelly and Xiu (2020, Review of Financial Studies), equation 19, for R2 against zero.
+    Gu, Kelly and Xiu (2020, Review of Financial Studies), for R2 against zero.
     """
     pairs = pair(forecasts, by, outcome="realized", name="forecasts")
     horizons = _horizons(forecasts, pairs)

@@ -87,7 +87,7 @@ def performance(held: Holdings, months: int, portfolios: int) -> Performance:
 
     References
     ----------
-    Gu, Kelly and Xiu (2020, Review of Financial Studies), section 3.4; CB-APM paper, equation 7.
+    Gu, Kelly and Xiu (2020, Review of Financial Studies); CB-APM paper, equation 7.
     """
     cells = months * portfolios
     cell = held.month * portfolios + held.portfolio

@@ -42,7 +42,7 @@ def return_statistics(returns: npt.ArrayLike | pd.Series, *, lags: int | None = 
 
     References
     ----------
-    CB-APM paper, section 5.2.2 and Table 4; Gu, Kelly and Xiu (2020, Review of Financial Studies), section 3.4.
+    CB-APM paper, section 5.2.2 and Table 4; Gu, Kelly and Xiu (2020, Review of Financial Studies).
     """
     simple = pd.Series(np.asarray(returns, dtype=np.float64)).dropna()
     log = pd.Series(np.log1p(simple)) if bool((simple > -1.0).all()) else simple * np.nan
