@@ -361,7 +361,7 @@ def _require_unique(months: MonthArray, codes: npt.NDArray[Any], labels: pd.Inde
     if len(repeated):
         first = repeated[0]
         raise InputError(
-            f"{source} must hold each asset once a month; asset {labels[codes[first]]!r} occurs twice in "
+            f"{source} must hold each asset once a month; asset {labels[codes[first]]} occurs twice in "
             f"{format_month(months[first])} ({len(repeated)} such rows): keep one of them"
         )
 
