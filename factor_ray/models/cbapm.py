@@ -1,7 +1,7 @@
 """CB-APM: the consensus-bottleneck asset pricing model.
 
-A network maps characteristics and macro state to analysts' consensus, and a linear layer maps that to the expected excess
-return; both are learned at once. `cbapm_network` holds the network itself, which alone needs torch.
+A network maps characteristics and macro state to analysts' consensus, and a linear layer maps that to the expected
+excess return; both are learned at once. `cbapm_network` holds the network itself, which alone needs torch.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class CBAPM:
         Returns
         -------
         list of Fit
-            ``scores`` holds ``return_loss`` and ``return_loss_of_zero`` (squared decimals; NaN and absent skill for a
-            consensus-only fit), ``consensus_loss`` (squared rank units; NaN without consensus) and
+            ``scores`` holds ``return_loss`` and ``return_loss_of_zero`` (squared decimals; the
+            first is NaN for a consensus-only fit), ``consensus_loss`` (squared rank units; NaN without consensus) and
             ``validation_loss`` (the joint loss that stops the fit), all on the validation rows.
 
         Raises
@@ -124,8 +124,8 @@ class CBAPM:
         Returns
         -------
         Prediction
-            ``returns`` (N,) in decimals, None for a consensus-only point; ``consensus`` (N, C) on the scale of the ranked
-            consensus, None where the model has none.
+            ``returns`` (N,) in decimals, None for a consensus-only point; ``consensus`` (N, C) on the scale of the
+            ranked consensus, None where the model has none.
         """
         from factor_ray.models.cbapm_network import forecast
 

@@ -1,12 +1,12 @@
 """The network of CB-APM and its side of the training loop.
 
-Axes: S members of one pass, B rows of a batch or block, N rows of a sample, P characteristics, d macro states, I = P + d
-inputs, H hidden units, C consensus variables, T months, M all members.
+Axes: S members of one pass, B rows of a batch or block, N rows of a sample, P characteristics, d macro states,
+I = P + d inputs, K random numbers, H hidden units, C consensus variables, T months, M all members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +20,13 @@ from factor_ray.models.cbapm import CBAPMSettings, selection_scores
 from factor_ray.training.adam import StepSettings
 from factor_ray.training.batches import RowArray, SharedOrder, shared_tensor
 from factor_ray.training.cpu import one_thread
-from factor_ray.training.layers import dropout, gelu, he_normal, layer_norm, linear
+from factor_ray.training.layers import Dropout, he_normal, hidden_layer, linear, square_loss
 from factor_ray.training.loop import train as train_stack
 from factor_ray.training.randomness import BatchBits, DropoutBits, initial_generator
 from factor_ray.training.schedule import Schedule
 from factor_ray.training.weights import Pass
 
 _HEAD_SCALE = 0.2  # of He's: members whose return head starts at full scale were unstable
-_BLOCK_ROWS = 1250  # a block's activations stay in a core's second-level cache
 _FORECAST_ROWS = 8192
 _SCALES = ("return_scale", "consensus_scale")
 
@@ -69,31 +68,29 @@ def forecast(weights: Weights, sample: Sample) -> tuple[npt.NDArray[np.float32],
     with torch.no_grad(), one_thread():
         for start in blocks:
             rows = np.arange(start, min(start + _FORECAST_ROWS, len(sample)))
-            return_SB, consensus_SBC = network(tensors, inputs.gather(rows)[None])
-            return_N[rows] = return_SB[0].numpy() * return_scale
+            return_SB1, consensus_SBC = network(tensors, inputs.gather(rows)[None])
+            return_N[rows] = return_SB1[0, :, 0].numpy() * return_scale
             if consensus_SBC is not None:
                 consensus_NC[rows] = consensus_SBC[0].numpy() * consensus_scale
     return return_N, consensus_NC if "consensus.weight" in weights else None
 
 
 def network(
-    weights: Mapping[str, Tensor], x_SBI: Tensor, drop: Callable[[int, Tensor], Tensor] | None = None
+    weights: Mapping[str, Tensor], x_SBI: Tensor, mask: Callable[[int], Tensor] | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Map inputs to standardised forecasts: returns (S, B) and consensus (S, B, C), None without a consensus layer.
+    """Map inputs to standardised forecasts: returns (S, B, 1) and consensus (S, B, C), None without consensus layer.
 
-    ``drop(layer, h_SBH)`` applies dropout after a hidden layer. Source: equations 2 and 3 of the paper.
+    ``mask(layer)`` makes a hidden layer's dropout mask. Source: equations 2 and 3 of the paper.
     """
     h_SBH, layer = x_SBI, 0
     while f"hidden{layer}.weight" in weights:
-        h_SBH = linear(h_SBH, weights[f"hidden{layer}.weight"], weights[f"hidden{layer}.bias"])
-        h_SBH = gelu(layer_norm(h_SBH, weights[f"hidden{layer}.gain"], weights[f"hidden{layer}.shift"]))
-        if drop is not None:
-            h_SBH = drop(layer, h_SBH)
+        weight, bias, gain, shift = (weights[f"hidden{layer}.{name}"] for name in ("weight", "bias", "gain", "shift"))
+        h_SBH = hidden_layer(h_SBH, weight, bias, gain, shift, mask(layer) if mask else None)
         layer += 1
     consensus_SBC = None
     if "consensus.weight" in weights:
         h_SBH = consensus_SBC = linear(h_SBH, weights["consensus.weight"], weights["consensus.bias"])
-    return linear(h_SBH, weights["head.weight"], weights["head.bias"])[:, :, 0], consensus_SBC
+    return linear(h_SBH, weights["head.weight"], weights["head.bias"]), consensus_SBC
 
 
 @dataclass(frozen=True)
@@ -101,11 +98,20 @@ class _Batch:
     """Gathered rows of one step, shared by all passes; ``*_share`` are the rows' weights in the mean losses."""
 
     x_BI: Tensor
-    y_B: Tensor
-    y_share_B: Tensor
+    y_B1: Tensor
+    y_share_B1: Tensor
     c_BC: Tensor
     c_share_BC: Tensor
     bits: BatchBits
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """What does not change from step to step for the members of a pass."""
+
+    return_weight_S: Tensor
+    consensus_weight_S: Tensor
+    dropout: Dropout | None
 
 
 class CBAPMTask:
@@ -136,10 +142,8 @@ class CBAPMTask:
         device: str,
     ) -> None:
         self._points, self._seeds = points, seeds
-        on_cpu = torch.device(device).type == "cpu"
-        self.members_per_pass = 1 if on_cpu else None
+        self.members_per_pass = 1 if torch.device(device).type == "cpu" else None
         self._train, self._validation = _Rows(train, device), _Rows(validation, device)
-        self._block_rows = _BLOCK_ROWS if on_cpu else None
         self._train_row_N, self._validation_row_N = _rows_with_target(train), _rows_with_target(validation)
         batch_size = points[0].rows_per_batch(len(self._train_row_N))
         self._order = SharedOrder(self._train_row_N, batch_size, order_seed)
@@ -152,14 +156,13 @@ class CBAPMTask:
             "consensus_scale": np.array([self._c_scale], np.float32),
         }
         self.return_loss_of_zero = _mean_square(validation.y_N, if_unknown=float("nan"))
+        pull_M = [point.consensus_weight * c_square for point in points]
         weight_M = [
-            1.0
-            if point.consensus_only
-            else point.consensus_weight * c_square / (y_square + point.consensus_weight * c_square)
-            for point in points
+            1.0 if point.consensus_only else pull / (y_square + pull)
+            for point, pull in zip(points, pull_M, strict=True)
         ]
         self._weight_M = torch.tensor(weight_M, dtype=torch.float32, device=device)
-        self._dropout_M = torch.tensor([point.dropout for point in points], dtype=torch.float64, device=device)
+        self._constants_of: dict[tuple[int, ...], _Constants] = {}
         self._validation_counts = _known(validation.y_N), _known(validation.c_NC)
 
     def initialise(self, member: int) -> dict[str, Tensor]:
@@ -185,12 +188,12 @@ class CBAPMTask:
         """Yield an epoch's batches, which all members share."""
         units = sum(self._points[0].hidden)
         for rows in self._order.epoch():
-            y_B, c_BC = self._train.targets(rows)
-            y_known_B, c_known_BC = ~torch.isnan(y_B), ~torch.isnan(c_BC)
+            y_B1, c_BC = self._train.targets(rows)
+            y_known_B1, c_known_BC = ~torch.isnan(y_B1), ~torch.isnan(c_BC)
             yield _Batch(
                 x_BI=self._train.inputs.gather(rows),
-                y_B=torch.where(y_known_B, y_B / self._y_scale, 0.0),
-                y_share_B=y_known_B / y_known_B.sum().clamp_min(1),
+                y_B1=torch.where(y_known_B1, y_B1 / self._y_scale, 0.0),
+                y_share_B1=y_known_B1 / y_known_B1.sum().clamp_min(1),
                 c_BC=torch.where(c_known_BC, c_BC / self._c_scale, 0.0),
                 c_share_BC=c_known_BC / c_known_BC.sum().clamp_min(1),
                 bits=self._bits.draw(len(rows) * units),
@@ -199,31 +202,26 @@ class CBAPMTask:
     def present(self, batch: _Batch, members: Sequence[int]) -> None:
         """All members take part in every batch."""
 
-    def losses(self, batch: _Batch, through: Pass) -> Iterator[Tensor]:
-        """Yield the joint loss (S,) of each block of the batch's rows."""
-        rows, members = len(batch.y_B), len(through.members)
-        weight_S = self._weight_M[through.member_S]
-        for start in range(0, rows, self._block_rows or rows):
-            block = slice(start, start + (self._block_rows or rows))
-            x_SBI = batch.x_BI[block].expand(members, -1, -1)
-            return_SB, consensus_SBC = network(through.weights, x_SBI, self._dropout(batch, through, block))
-            return_S = ((return_SB - batch.y_B[block]).square() * batch.y_share_B[block]).sum(1)
-            loss_S = (1 - weight_S) * return_S
-            if consensus_SBC is not None:
-                square_SBC = (consensus_SBC - batch.c_BC[block]).square()
-                loss_S = loss_S + weight_S * (square_SBC * batch.c_share_BC[block]).sum((1, 2))
-            yield loss_S
+    def loss(self, batch: _Batch, through: Pass) -> Tensor:
+        """Return the standardised joint loss (S,)."""
+        constants = self._constants(through)
+        x_SBI = batch.x_BI.expand(len(through.members), -1, -1)
+        return_SB1, consensus_SBC = network(through.weights, x_SBI, self._masks(batch, through))
+        loss_S = constants.return_weight_S * square_loss(return_SB1, batch.y_B1, batch.y_share_B1)
+        if consensus_SBC is None:
+            return loss_S
+        return loss_S + constants.consensus_weight_S * square_loss(consensus_SBC, batch.c_BC, batch.c_share_BC)
 
     def validate(self, through: Pass) -> dict[str, Tensor]:
-        """Return the members' validation losses (S,): joint (standardised), of the return and of the consensus (raw)."""
+        """Return the validation losses (S,): joint (standardised), of the return and of the consensus (raw)."""
         y_sum_S = torch.zeros(len(through.members), dtype=torch.float64, device=through.member_S.device)
         c_sum_S = torch.zeros_like(y_sum_S)
         for start in range(0, len(self._validation_row_N), _FORECAST_ROWS):
             rows = self._validation_row_N[start : start + _FORECAST_ROWS]
-            y_B, c_BC = self._validation.targets(rows)
+            y_B1, c_BC = self._validation.targets(rows)
             x_SBI = self._validation.inputs.gather(rows).expand(len(through.members), -1, -1)
-            return_SB, consensus_SBC = network(through.weights, x_SBI)
-            y_sum_S += _sum_of_known((return_SB * self._y_scale - y_B).square(), y_B)
+            return_SB1, consensus_SBC = network(through.weights, x_SBI)
+            y_sum_S += _sum_of_known((return_SB1 * self._y_scale - y_B1).square(), y_B1)
             if consensus_SBC is not None:
                 c_sum_S += _sum_of_known((consensus_SBC * self._c_scale - c_BC).square(), c_BC)
         y_count, c_count = self._validation_counts
@@ -237,18 +235,28 @@ class CBAPMTask:
             "consensus_loss": c_loss_S if c_count else c_loss_S + missing,
         }
 
-    def _dropout(self, batch: _Batch, through: Pass, block: slice) -> Callable[[int, Tensor], Tensor] | None:
-        if all(self._points[member].dropout == 0 for member in through.members):
+    def _masks(self, batch: _Batch, through: Pass) -> Callable[[int], Tensor] | None:
+        constants = self._constants(through)
+        if constants.dropout is None:
             return None
-        hidden, rows = self._points[0].hidden, len(batch.y_B)
-        bits_SK, probability_S = batch.bits.of(through.members), self._dropout_M[through.member_S]
+        hidden, rows = self._points[0].hidden, len(batch.y_B1)
+        bits_SK, layer_dropout = batch.bits.of(through.members), constants.dropout
 
-        def drop(layer: int, h_SBH: Tensor) -> Tensor:
+        def mask(layer: int) -> Tensor:
             first = rows * sum(hidden[:layer])
-            bits_SBH = bits_SK[:, first : first + rows * hidden[layer]].view(-1, rows, hidden[layer])
-            return dropout(h_SBH, bits_SBH[:, block], probability_S)
+            return layer_dropout.mask(bits_SK[:, first : first + rows * hidden[layer]].view(-1, rows, hidden[layer]))
 
-        return drop
+        return mask
+
+    def _constants(self, through: Pass) -> _Constants:
+        if through.members not in self._constants_of:
+            points = [self._points[member] for member in through.members]
+            weight_S = self._weight_M[through.member_S]
+            drop = Dropout(torch.tensor([point.dropout for point in points], device=weight_S.device))
+            self._constants_of[through.members] = _Constants(
+                1 - weight_S, weight_S, drop if any(point.dropout > 0 for point in points) else None
+            )
+        return self._constants_of[through.members]
 
 
 class _Inputs:
@@ -279,7 +287,7 @@ class _Rows:
 
     def targets(self, rows: RowArray) -> tuple[Tensor, Tensor]:
         row_B = torch.from_numpy(rows).to(self.y_N.device)
-        return self.y_N.index_select(0, row_B), self.c_NC.index_select(0, row_B)
+        return self.y_N.index_select(0, row_B)[:, None], self.c_NC.index_select(0, row_B)
 
 
 def _rows_with_target(sample: Sample) -> RowArray:

@@ -55,16 +55,16 @@ class StackedAdam:
         self._second_Mn = torch.zeros_like(stack.value_Mn)
         self._steps_M = torch.zeros(len(settings), device=stack.value_Mn.device)
         self._columns = self._make_columns()
+        self._rows = self._make_rows()
 
     def step(self, present: Sequence[bool] | None = None) -> None:
-        """Clip the gradients, update the weights of the members that are present (default: all), zero the gradients."""
+        """Clip the gradients, update the weights of the members that are present (default: all)."""
         if self._stack.value_Mn.device.type == "cpu":
             for row in range(len(self._settings)):
                 if present is None or present[row]:
                     self._step_row(row)
         else:
             self._step_stack(present)
-        self._stack.grad_Mn.zero_()
 
     def keep(self, rows: Sequence[int]) -> None:
         """Follow the stack after its own `keep` with the same rows."""
@@ -73,6 +73,7 @@ class StackedAdam:
         self._first_Mn, self._second_Mn = self._first_Mn[list(rows)], self._second_Mn[list(rows)]
         self._steps_M = self._steps_M[list(rows)]
         self._columns = self._make_columns()
+        self._rows = self._make_rows()
 
     def set_learning_rates(self, rates: Sequence[float]) -> None:
         """Go on with these learning rates, one a row."""
@@ -80,19 +81,20 @@ class StackedAdam:
         self._columns = self._make_columns()
 
     def _step_row(self, row: int) -> None:
-        grad_n, member = self._stack.grad_Mn[row], self._settings[row]
+        value_n, grad_n, first_n, second_n, steps = self._rows[row]
+        member = self._settings[row]
         if member.clip != float("inf"):
             norm = float(torch.linalg.vector_norm(grad_n))
             if not norm <= member.clip:
                 grad_n.mul_(member.clip / (norm + _CLIP_GUARD))
-        self._steps_M[row] += 1
+        steps += 1
         torch._fused_adam_(
-            [self._stack.value_Mn[row]],
+            [value_n],
             [grad_n],
-            [self._first_Mn[row]],
-            [self._second_Mn[row]],
+            [first_n],
+            [second_n],
             [],
-            [self._steps_M[row]],
+            [steps],
             lr=self.learning_rates[row],
             beta1=_BETAS[0],
             beta2=_BETAS[1],
@@ -116,6 +118,11 @@ class StackedAdam:
         first_bias_M1, second_bias_M1 = 1 - _BETAS[0] ** steps_M1, 1 - _BETAS[1] ** steps_M1
         size_Mn = (self._second_Mn / second_bias_M1).sqrt_().add_(_EPSILON)
         value_Mn.addcdiv_(self._first_Mn * (-rate_M1 * here_M1 / first_bias_M1), size_Mn)
+
+    def _make_rows(self) -> list[tuple[Tensor, ...]]:
+        """Views of every row: weights, gradient, both moments and the number of steps."""
+        buffers = (self._stack.value_Mn, self._stack.grad_Mn, self._first_Mn, self._second_Mn, self._steps_M)
+        return [tuple(buffer[row] for buffer in buffers) for row in range(len(self._settings))]
 
     def _make_columns(self) -> tuple[Tensor, Tensor, Tensor]:
         """Learning rate, weight decay and clip as columns (M, 1), for the steps of the whole stack."""

@@ -119,14 +119,13 @@ def _train_one_epoch(task: Task[BatchT], stack: WeightStack, adam: StackedAdam, 
 
 
 def _differentiate(task: Task[BatchT], stack: WeightStack, batch: BatchT) -> Tensor:
-    """Add the gradients of a batch's loss to the stack's; return the losses (M,)."""
+    """Replace the stack's gradients by those of a batch's loss; return the losses (M,)."""
     losses = []
     for through in stack.passes:
-        loss_S = torch.zeros(len(through.members), device=stack.value_Mn.device)
-        for part_S in task.losses(batch, through):
-            part_S.sum().backward()
-            loss_S += part_S.detach()
-        losses.append(loss_S)
+        loss_S = task.loss(batch, through)
+        gradients = torch.autograd.grad(loss_S.sum(), through.leaves)
+        torch._foreach_copy_(through.gradients, gradients)
+        losses.append(loss_S.detach())
     return torch.cat(losses)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from torch import Tensor
@@ -42,15 +42,13 @@ class Task(Protocol[BatchT]):
         """Say which of the members have rows in the batch; None for all. The others wait unchanged."""
         ...
 
-    def losses(self, batch: BatchT, through: Pass) -> Iterator[Tensor]:
-        """Yield training losses (S,) whose sum is the batch's mean loss.
-
-        Several terms (blocks of rows) keep activations small: each is differentiated before the next is computed.
-        """
+    def loss(self, batch: BatchT, through: Pass) -> Tensor:
+        """Return the members' mean training loss over the batch (S,); every weight must take part in it."""
         ...
 
     def validate(self, through: Pass) -> Mapping[str, Tensor]:
-        """Return validation measures (S,), among them `WATCHED`, on which early stopping and selection of the best epoch
-        rest. Called without gradients.
+        """Return validation measures (S,), among them `WATCHED`, which decides about stopping and the best epoch.
+
+        Called without gradients.
         """
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +29,20 @@ class Pass:
     member_S : int64 tensor (S,)
         The same on the weights' device, to index per-member constants with.
     weights : mapping of name to tensor (S, ...)
-        Leaves whose ``grad`` is a view of the stack's flat gradient.
+        Leaves of the graph, on the memory of the stack's weights.
+    gradients : list of tensor (S, ...)
+        Their places, in the same order, in the stack's flat gradient.
     """
 
     members: tuple[int, ...]
     member_S: Tensor
     weights: Mapping[str, Tensor]
+    gradients: list[Tensor]
+
+    @cached_property
+    def leaves(self) -> list[Tensor]:
+        """The tensors of ``weights``, in order."""
+        return list(self.weights.values())
 
 
 class WeightStack:
@@ -93,13 +102,12 @@ class WeightStack:
 
     def _make_pass(self, first: int, last: int) -> Pass:
         members = tuple(self.members[first:last])
-        weights = {}
+        weights, gradients = {}, []
         for name, (start, shape) in self._layout.items():
             block = (slice(first, last), slice(start, start + math.prod(shape)))
-            leaf = self.value_Mn[block].view(last - first, *shape).detach().requires_grad_()
-            leaf.grad = self.grad_Mn[block].view(last - first, *shape)
-            weights[name] = leaf
-        return Pass(members, torch.tensor(members, device=self.value_Mn.device), weights)
+            weights[name] = self.value_Mn[block].view(last - first, *shape).detach().requires_grad_()
+            gradients.append(self.grad_Mn[block].view(last - first, *shape))
+        return Pass(members, torch.tensor(members, device=self.value_Mn.device), weights, gradients)
 
 
 def _lay_out(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, tuple[int, ...]]]:
