@@ -58,6 +58,15 @@ def excess_returns(panel: Panel, horizon: int) -> npt.NDArray[np.float32]:
     return target_TA[panel.row_months - first, codes].astype(np.float32)
 
 
+def next_returns(panel: Panel) -> npt.NDArray[np.float32]:
+    """Return what each row's asset earned in the month after, as the panel states returns; NaN where unknown (N,)."""
+    codes, _ = pd.factorize(panel.assets)
+    at_N = panel.row_months - panel.months[0]
+    earned_TA = np.full((len(panel.months) + 1, int(codes.max()) + 1), np.nan, dtype=np.float32)
+    earned_TA[at_N, codes] = panel.values("return")
+    return np.asarray(earned_TA[at_N + 1, codes], dtype=np.float32)
+
+
 def _risk_free_by_month(panel: Panel, count: int) -> npt.NDArray[np.float64]:
     """One rate a month: the mean over the month's rows that hold one, NaN if none does; zero if returns are excess."""
     if not panel.has_risk_free:

@@ -69,4 +69,3 @@ class TrackingSettings(BaseModel):
         "auto", description="auto is online where an API key is set, else offline."
     )
     project: str = Field("factor-ray", min_length=1, description="W&B project.")
-    tables: bool = Field(False, description="Whether forecasts (rows of the panel) may be sent.")

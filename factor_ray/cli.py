@@ -1,0 +1,153 @@
+"""The command line: exit code 0 for done, 1 for work that failed, 2 for input that cannot be used."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factor_ray.errors import InputError, WorkError
+
+app = typer.Typer(
+    name="factor-ray",
+    help="Honest out-of-sample runs of conditional asset-pricing models: search, ensembles, portfolios, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[Path, typer.Argument(help="A configuration (YAML).", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in data.path=panel.parquet.")
+]
+
+
+@app.command()
+def check(config: Config, overrides: Overrides = None) -> None:
+    """Print what a run would do: windows, fits, memory, disk and time. Fits nothing."""
+    from factor_ray.check import describe_plan
+    from factor_ray.experiment import Experiment
+
+    typer.echo(describe_plan(Experiment.from_yaml(config, overrides or ())))
+
+
+@app.command()
+def run(config: Config, overrides: Overrides = None) -> None:
+    """Run an experiment, or go on with it where it stopped. Finished cells are never fitted again."""
+    from factor_ray.experiment import Experiment
+
+    _conclude(Experiment.from_yaml(config, overrides or ()).run().path)
+
+
+@app.command()
+def resume(run: RunPath) -> None:
+    """Go on with a run that was stopped or killed."""
+    from factor_ray.run_directory import Run
+
+    _conclude(Run.open(run).experiment.run().path)
+
+
+@app.command()
+def status(run: RunPath) -> None:
+    """Show how far a run is, from any terminal."""
+    from factor_ray.run_directory import Run
+    from factor_ray.summary import describe_status
+
+    typer.echo(describe_status(Run.open(run)))
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Write a run's report again from its tables."""
+    from factor_ray.report import write_report
+    from factor_ray.run_directory import Run
+
+    typer.echo(write_report(Run.open(run).path))
+
+
+@app.command()
+def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs.")]) -> None:
+    """Print the measures of several runs side by side."""
+    from factor_ray.run_directory import Run
+    from factor_ray.summary import compare_runs
+
+    typer.echo(compare_runs([Run.open(path) for path in runs]))
+
+
+@app.command()
+def refit(run: RunPath) -> None:
+    """Fit the selected recipes on a window that ends at the last month, for live use."""
+    from factor_ray.live import refit as refit_run
+    from factor_ray.run_directory import Run
+
+    typer.echo(refit_run(Run.open(run)))
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    panel: Annotated[Path, typer.Option(help="New months, with the history that imputation needs.")],
+    out: Annotated[Path, typer.Option(help="Where the forecasts are written (.parquet).")],
+    macro: Annotated[Path | None, typer.Option(help="A newer file of macro series.")] = None,
+) -> None:
+    """Forecast new months with the refitted ensembles."""
+    from factor_ray.live import predict as predict_run
+    from factor_ray.run_directory import Run
+
+    typer.echo(predict_run(Run.open(run), panel, out, macro))
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Where the panel is written (.parquet).")],
+    seed: Annotated[int, typer.Option(help="Seed of the market.")] = 0,
+    slots: Annotated[int, typer.Option(help="Places for a firm.")] = 300,
+    months: Annotated[int, typer.Option(help="Months.")] = 300,
+) -> None:
+    """Write a simulated market as a panel file."""
+    from factor_ray.data.simulation import simulate as simulate_market
+    from factor_ray.runner.cells import write_atomically
+    from factor_ray.tables import parquet
+
+    panel = simulate_market(seed=seed, slots=slots, months=months).panel
+    write_atomically(out, parquet(panel.to_frame()))
+    typer.echo(out)
+
+
+@app.command()
+def models(
+    schema: Annotated[bool, typer.Option(help="Print the JSON Schema of configurations instead.")] = False,
+) -> None:
+    """List the models and their hyperparameters."""
+    from factor_ray.schema import configuration_schema, describe_models
+
+    typer.echo(configuration_schema() if schema else describe_models())
+
+
+def main() -> None:
+    """Run the command line; see the exit codes above."""
+    try:
+        app()
+    except InputError as error:
+        print(f"factor-ray: {error}", file=sys.stderr)
+        sys.exit(2)
+    except WorkError as error:
+        print(f"factor-ray: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _conclude(path: Path) -> None:
+    from factor_ray.run_directory import Run
+    from factor_ray.summary import summary_table
+
+    run = Run.open(path)
+    typer.echo(summary_table(run))
+    typer.echo(f"\nreport: {run.report.resolve()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""The experiment: a validated description of a run, and the door to running it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from factor_ray.configuration import Configuration, read
+from factor_ray.data.load import DataSettings, SimulatedData
+from factor_ray.data.prepare import Preprocess
+from factor_ray.data.windows import Windows
+from factor_ray.errors import InputError
+from factor_ray.models.macro_state import MacroStateSettings
+from factor_ray.models.registry import model, model_names
+from factor_ray.runner.settings import ComputeSettings, EnsembleSettings, SearchSettings, TrackingSettings
+from factor_ray.runner.space import Range, Space, variants
+
+if TYPE_CHECKING:
+    from factor_ray.run_directory import Run
+
+Horizon = Annotated[int, Field(ge=1, le=120)]
+
+
+class Target(BaseModel):
+    """What is forecast: excess returns over the next h months."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    horizon: Annotated[tuple[Horizon, ...], Field(min_length=1)] = Field(
+        (1,), description="Months ahead, one or a list."
+    )
+
+    @field_validator("horizon", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("horizon")
+    @classmethod
+    def _are_distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"horizons must differ from each other; got {list(value)}")
+        return value
+
+
+class PortfolioSettings(BaseModel):
+    """Portfolios that are formed on forecasts at the end of each test month and held over the next month."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int = Field(10, ge=2, description="Quantile portfolios; high-minus-low is the top less the bottom one.")
+    weights: Literal["auto", "equal", "value"] = Field(
+        "auto", description="auto is by market capitalisation where the data has it, else equal."
+    )
+    costs: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        (0, 25, 50, 75), description="Costs of trading, in basis points of turnover."
+    )
+
+
+class ModelEntry(BaseModel):
+    """One model: its name, fixed or swept hyperparameters, and ranges to search."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    search: dict[str, Range] = Field({}, description="Ranges of hyperparameters that the search explores.")
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """Hyperparameters as they were written; a list is a sweep."""
+        return dict(self.model_extra or {})
+
+    def spaces(self) -> dict[str, Space]:
+        """Return the variants of the model."""
+        return variants(self.name, model(self.name).Settings, self.given, self.search)
+
+
+class Experiment(BaseModel):
+    """A validated description of a run; see the README for what each key means.
+
+    Build one from a file with :meth:`from_yaml` or from keywords. Nothing is read, fitted or written before
+    :meth:`run`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run and of its directory.")
+    data: DataSettings = Field(description="Where the panel comes from.")
+    preprocess: Preprocess = Field(default_factory=lambda: Preprocess.model_validate({}))
+    target: Target = Field(default_factory=lambda: Target.model_validate({}))
+    windows: Windows
+    macro_state: MacroStateSettings = Field(default_factory=lambda: MacroStateSettings.model_validate({}))
+    models: tuple[ModelEntry, ...] = Field(min_length=1)
+    search: SearchSettings = Field(default_factory=lambda: SearchSettings.model_validate({}))
+    ensemble: EnsembleSettings = Field(default_factory=lambda: EnsembleSettings.model_validate({}))
+    portfolios: PortfolioSettings = Field(default_factory=lambda: PortfolioSettings.model_validate({}))
+    compute: ComputeSettings = Field(default_factory=lambda: ComputeSettings.model_validate({}))
+    tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings.model_validate({}))
+    output: str | None = Field(
+        None,
+        description="Directory of runs: runs by default, ~/factor_ray/runs inside a Ray job. A job needs it absolute.",
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _are_distinct(cls, value: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
+        names = [entry.name for entry in value]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a model may be listed once (sweep its hyperparameters instead); got {names}")
+        return value
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+        """Read and validate a configuration file.
+
+        Parameters
+        ----------
+        path : str or Path
+        overrides : sequence of str
+            ``key.sub=value``, as the command line's ``--set``.
+
+        Raises
+        ------
+        InputError
+            Naming the file, line and key, what was expected and the nearest valid key.
+        """
+        return cls.from_configuration(read(path, overrides))
+
+    @classmethod
+    def from_configuration(cls, configuration: Configuration) -> Experiment:
+        """Validate a configuration that was read already."""
+        experiment = configuration.build(lambda: cls.model_validate(configuration.values), cls)
+        for position, entry in enumerate(experiment.models):
+            _check_hyperparameters(entry, configuration, position)
+        return experiment
+
+    @property
+    def directory(self) -> Path:
+        """Where the run is kept.
+
+        Raises
+        ------
+        InputError
+            Inside a Ray job, if ``output`` is relative: the job's working directory is a copy that is thrown away.
+        """
+        return _output_directory(self.output) / self.name
+
+    def require_readable_paths(self) -> None:
+        """Refuse relative data paths inside a Ray job.
+
+        Raises
+        ------
+        InputError
+            Naming the key and the remedy.
+        """
+        if not in_ray_job() or isinstance(self.data, SimulatedData):
+            return
+        paths = {"data.path": self.data.path}
+        if self.data.macro is not None:
+            paths["data.macro.path"] = self.data.macro.path
+        for key, path in paths.items():
+            if not Path(path).is_absolute():
+                raise InputError(
+                    f"{key} must be absolute in a Ray job, which runs in a copy of this directory; got {path!r}: "
+                    f"give the path as the cluster's nodes see it, as in --set {key}=/data/{Path(path).name}"
+                )
+
+    def run(self) -> Run:
+        """Run the experiment, or go on with it where it stopped, and return the finished run."""
+        from factor_ray.pipeline import run_experiment
+
+        return run_experiment(self)
+
+
+def in_ray_job() -> bool:
+    """Whether this process was started by `ray job submit`."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def _output_directory(output: str | None) -> Path:
+    if output is None:
+        return Path.home() / "factor_ray" / "runs" if in_ray_job() else Path("runs")
+    if in_ray_job() and not Path(output).is_absolute():
+        raise InputError(
+            "output must be absolute in a Ray job, whose working directory is a copy that is thrown away; got "
+            f"{output!r}: set it to a directory that outlives the job, as in --set output=/data/runs"
+        )
+    return Path(output)
+
+
+def _check_hyperparameters(entry: ModelEntry, configuration: Configuration, position: int) -> None:
+    prefix = ("models", position)
+    if entry.name not in model_names():
+        near = difflib.get_close_matches(entry.name, model_names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(model_names())}"
+        raise InputError(f"{configuration.where((*prefix, 'name'))}: there is no model {entry.name!r}; {hint}")
+    settings = model(entry.name).Settings
+    known = list(settings.model_fields)
+    for section, names in (((), entry.given), (("search",), entry.search)):
+        for name in names:
+            if name not in known:
+                path = (*prefix, *section, name)
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+                raise InputError(f"{configuration.where(path)}: {entry.name} has no hyperparameter {name!r}; {hint}")
+    both = sorted(set(entry.given) & set(entry.search))
+    if both:
+        raise InputError(
+            f"{configuration.where((*prefix, 'search', both[0]))}: {both[0]} is both fixed and searched: keep one"
+        )
+    for space in entry.spaces().values():
+        configuration.build(space.validate, settings, prefix)

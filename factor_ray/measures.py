@@ -1,0 +1,137 @@
+"""From forecasts to measures: accuracy by model and year, portfolios, and metrics.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from factor_ray.data.months import month_ends
+from factor_ray.data.panel import Panel
+from factor_ray.evaluation import (
+    consensus_statistics,
+    forecast_statistics,
+    long_short,
+    portfolio_means,
+    return_statistics,
+    sort_portfolios,
+)
+from factor_ray.experiment import PortfolioSettings
+from factor_ray.tables import Forecast
+
+FloatArray = npt.NDArray[np.float32]
+
+MARKET = "market"
+"""Label of the portfolio of all forecast assets, beside the models' portfolios."""
+
+
+def measure_returns(panel: Panel, forecast: Forecast, target_N: FloatArray, benchmark_N: FloatArray) -> dict[str, Any]:
+    """Return the accuracy of return forecasts: pooled under ``all``, and by calendar year of formation."""
+    frame = pd.DataFrame(
+        {
+            "month": month_ends(panel.row_months[forecast.rows]),
+            "asset": panel.assets[forecast.rows],
+            "horizon": forecast.horizon,
+            "prediction": forecast.returns,
+            "realized": target_N[forecast.rows],
+            "benchmark": benchmark_N[forecast.rows],
+        }
+    )
+    pooled = forecast_statistics(frame, by=["horizon"]).iloc[0].drop("horizon").to_dict()
+    yearly = forecast_statistics(frame, by=["horizon", "year"]).drop(columns="horizon")
+    return {"all": pooled, "by_year": {str(int(row.pop("year"))): row for row in yearly.to_dict("records")}}
+
+
+def measure_consensus(panel: Panel, forecast: Forecast) -> dict[str, Any]:
+    """Return the accuracy of each consensus variable: pooled under ``all``, and R2 by calendar year."""
+    assert forecast.consensus is not None
+    found = {}
+    for position, variable in enumerate(panel.consensus_names):
+        frame = pd.DataFrame(
+            {
+                "month": month_ends(panel.row_months[forecast.rows]),
+                "asset": panel.assets[forecast.rows],
+                "variable": variable,
+                "prediction": forecast.consensus[:, position],
+                "actual": panel.consensus[forecast.rows, position],
+            }
+        )
+        pooled = consensus_statistics(frame, by=["variable"]).iloc[0].drop("variable").to_dict()
+        yearly = consensus_statistics(frame, by=["variable", "year"])
+        by_year = {str(int(year)): r2 for year, r2 in zip(yearly["year"], yearly["r2"], strict=True)}
+        found[variable] = {"all": pooled, "by_year": by_year}
+    return found
+
+
+def portfolio_weights(settings: PortfolioSettings, panel: Panel) -> Literal["equal", "value"]:
+    """Return the weighting of portfolios: by market capitalisation where asked for or, for auto, where there is one."""
+    if settings.weights == "auto":
+        return "value" if panel.has_market_cap else "equal"
+    return settings.weights
+
+
+def form_portfolios(
+    panel: Panel, forecast: Forecast, next_return_N: FloatArray, settings: PortfolioSettings
+) -> pd.DataFrame:
+    """Return monthly returns and turnover of the quantile portfolios of a forecast."""
+    signals = _holdings(panel, forecast.rows, next_return_N).assign(prediction=forecast.returns)
+    weights = portfolio_weights(settings, panel)
+    formed = sort_portfolios(signals, portfolios=settings.number, weights=weights)
+    formed.insert(0, "model", forecast.model)
+    formed.insert(1, "horizon", forecast.horizon)
+    return formed
+
+
+def market_portfolio(
+    panel: Panel, rows: npt.NDArray[np.int64], next_return_N: FloatArray, settings: PortfolioSettings
+) -> pd.DataFrame:
+    """Return the monthly return of all assets held together, weighted as the portfolios are."""
+    held = _holdings(panel, rows, next_return_N).dropna(subset=["next_return"])
+    held["weight"] = held["market_cap"] if portfolio_weights(settings, panel) == "value" else 1.0
+    held = held[held["weight"] > 0]
+    weighted = held["weight"] * held["next_return"]
+    total = weighted.groupby(held["month"]).sum() / held.groupby("month")["weight"].sum()
+    return pd.DataFrame({"month": total.index, "portfolio": MARKET, "return": total.to_numpy()})
+
+
+def measure_portfolios(formed: pd.DataFrame, costs: Sequence[float]) -> dict[str, Any]:
+    """Return the means of one model's portfolios and the long-short statistics before and after costs."""
+    return {
+        "portfolios": portfolio_means(formed).to_dict("records"),
+        "long_short": long_short(formed, costs=costs).to_dict("records"),
+    }
+
+
+def measure_market(market: pd.DataFrame) -> dict[str, Any]:
+    """Return the statistics of the portfolio of all assets."""
+    return dict(return_statistics(market["return"]))
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON holds it: NaN and infinity become null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(nested) for key, nested in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(nested) for nested in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _holdings(panel: Panel, rows: npt.NDArray[np.int64], next_return_N: FloatArray) -> pd.DataFrame:
+    holdings = pd.DataFrame(
+        {
+            "month": month_ends(panel.row_months[rows]),
+            "asset": panel.assets[rows],
+            "next_return": next_return_N[rows].astype(np.float64),
+        }
+    )
+    if panel.has_market_cap:
+        holdings["market_cap"] = panel.values("market_cap")[rows].astype(np.float64)
+    return holdings

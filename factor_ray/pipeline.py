@@ -1,0 +1,251 @@
+"""Walking an experiment through its stages, from source to report."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from factor_ray import stages
+from factor_ray.console import Console
+from factor_ray.data.load import Loaded, SimulatedData, load
+from factor_ray.data.months import format_month
+from factor_ray.data.targets import next_returns
+from factor_ray.data.windows import Window
+from factor_ray.experiment import Experiment
+from factor_ray.measures import (
+    MARKET,
+    form_portfolios,
+    market_portfolio,
+    measure_consensus,
+    measure_market,
+    measure_portfolios,
+    measure_returns,
+    plain,
+    portfolio_weights,
+)
+from factor_ray.models.trivial import trivial_forecasts
+from factor_ray.run_directory import Run
+from factor_ray.runner.campaign import Campaign
+from factor_ray.runner.cells import CellStore
+from factor_ray.runner.cluster import cluster
+from factor_ray.runner.inputs import Inputs
+from factor_ray.runner.search import planned_fits
+from factor_ray.runner.shards import prepare_in_shards
+from factor_ray.runner.tracking import Tracker
+from factor_ray.runner.tuning import run_campaign
+from factor_ray.tables import (
+    Forecast,
+    ParquetPieces,
+    coefficient_frame,
+    consensus_table,
+    forecast_table,
+    forecasts_of,
+    parquet,
+    trials_frame,
+)
+
+ORACLE = "oracle"
+"""Label of the simulated market's true expected returns."""
+
+_MOST_SHARDS = 16
+_CONSTANT_IN_A_MONTH = ("zero", "historical_mean")
+
+
+def run_experiment(experiment: Experiment) -> Run:
+    """Run an experiment, or go on where it stopped; cells that are stored are not fitted again.
+
+    Raises
+    ------
+    InputError
+        If the data or the settings cannot be used; nothing has been fitted then.
+    WorkError
+        If fits failed or the disk is full; what was fitted is kept.
+    """
+    experiment.require_readable_paths()
+    run, console, started = Run(experiment.directory), Console(), time.time()
+    with run.lock():
+        console.stage(f"reading {experiment.data.source} data")
+        loaded = load(experiment.data)
+        panel = loaded.panel
+        windows = stages.lay_windows(experiment, panel)
+        targets = stages.targets_of(experiment, panel)
+        stages.require_targets(panel, targets, windows)
+        portfolio_weights(experiment.portfolios, panel)
+        run.write_description(describe(experiment, loaded, windows))
+        store = CellStore(run.cells)
+
+        tracker = Tracker(
+            experiment.tracking, experiment.name, experiment.model_dump(mode="json", by_alias=True), run.path
+        )
+        with cluster(experiment.compute) as machines, tracker:
+            console.stage(f"preparing {len(panel):,} rows")
+            prepared, digests = prepare_in_shards(panel, experiment.preprocess, min(machines.slots, _MOST_SHARDS))
+            console.stage(f"macro state: {experiment.macro_state.kind}")
+            states = stages.macro_states(experiment.macro_state, prepared, windows, store, experiment.search.seed)
+            inputs = Inputs(prepared, targets, windows, states)
+            quests = stages.quests(experiment, inputs, stages.digest_inputs(prepared, digests, targets))
+            campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
+            planned = sum(plan(experiment, windows))
+            with console.progress("fitting", planned) as advance:
+
+                def note(campaign: Campaign) -> None:
+                    advance(campaign.reused + campaign.fitted)
+                    run.note_status(
+                        stage="fitting",
+                        planned=planned,
+                        reused=campaign.reused,
+                        fitted=campaign.fitted,
+                        started=started,
+                    )
+                    tracker.note(campaign.reused, campaign.fitted)
+
+                note(campaign)
+                run_campaign(campaign, inputs, machines, on_progress=note)
+            console.stage("forecasting and measuring")
+            metrics = _conclude(experiment, run, loaded, inputs, campaign, targets)
+            tracker.finish(metrics)
+        run.note_status(stage="done", planned=planned, reused=campaign.reused, fitted=campaign.fitted, started=started)
+        console.stage("writing the report")
+        _report(run, started, campaign)
+    return run
+
+
+def plan(experiment: Experiment, windows: Mapping[int, Sequence[Window]]) -> list[int]:
+    """Return the number of cells of each search and window, as if no two points coincided."""
+    return [
+        fits
+        for entry in experiment.models
+        for listed in windows.values()
+        for fits in planned_fits(
+            len(entry.spaces()), bool(entry.search), len(listed), experiment.search, experiment.ensemble.members
+        )
+    ]
+
+
+def describe(experiment: Experiment, loaded: Loaded, windows: Mapping[int, Sequence[Window]]) -> dict[str, Any]:
+    """Return the content of ``experiment.yaml``: all that is needed to run again and to know what was run."""
+    panel = loaded.panel
+    config = experiment.model_copy(update={"output": str(experiment.directory.parent.resolve())})
+    values = config.model_dump(mode="json", by_alias=True)
+    if not isinstance(experiment.data, SimulatedData):
+        values["data"] = _absolute(values["data"])
+    return {
+        "experiment": values,
+        "versions": {
+            "factor_ray": version("factor_ray"),
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "ray", "optuna", "numpy", "pandas", "pyarrow", "wandb")},
+        },
+        "data": {
+            "lineage": dict(loaded.lineage),
+            "first_month": format_month(panel.months[0]),
+            "last_month": format_month(panel.months[-1]),
+            "months": len(panel.months),
+            "rows": len(panel),
+            "assets": len(np.unique(panel.assets)),
+            "characteristics": list(panel.characteristic_names),
+            "consensus": list(panel.consensus_names),
+            "macro_series": 0 if panel.macro is None else len(panel.macro.names),
+            "portfolio_weights": portfolio_weights(experiment.portfolios, panel),
+        },
+        "notes": list(loaded.notes),
+        "looks_ahead": _what_looks_ahead(experiment),
+        "windows": {horizon: [window.dates() for window in listed] for horizon, listed in windows.items()},
+    }
+
+
+def _what_looks_ahead(experiment: Experiment) -> list[str]:
+    found = []
+    for horizon in experiment.target.horizon:
+        if experiment.windows.looks_ahead(horizon):
+            found.append(
+                f"windows.embargo is {experiment.windows.embargo}: at horizon {horizon}, training and validation "
+                "targets reach into the months that follow them."
+            )
+    if experiment.search.selection == "global":
+        found.append("search.selection is global: points were selected with validation scores of later windows.")
+    return found
+
+
+def _conclude(
+    experiment: Experiment,
+    run: Run,
+    loaded: Loaded,
+    inputs: Inputs,
+    campaign: Campaign,
+    targets: Mapping[int, npt.NDArray[np.float32]],
+) -> dict[str, Any]:
+    """Forecast with the selected cells, measure, and write every table."""
+    panel, store = inputs.panel, campaign.store
+    next_return_N = next_returns(panel)
+    metrics: dict[str, dict[str, Any]] = {}
+    forecast_pieces, consensus_pieces = ParquetPieces(), ParquetPieces()
+    portfolios: list[pd.DataFrame] = []
+    coefficients: list[pd.DataFrame] = []
+
+    for horizon, target_N in targets.items():
+        trivial = trivial_forecasts(panel, target_N, horizon)
+        rows = _test_rows(inputs, horizon)
+        quests = [quest for quest in campaign.quests if quest.horizon == horizon]
+        found = [f for quest in quests for f in forecasts_of(quest, inputs, store, experiment.ensemble)]
+        found += [Forecast(name, horizon, rows, values[rows], None) for name, values in trivial.items()]
+        if loaded.truth is not None:
+            true_N = loaded.truth.expected_return(horizon).astype(np.float32)
+            found.append(Forecast(ORACLE, horizon, rows, true_N[rows], None))
+        for forecast in found:
+            measured: dict[str, Any] = {}
+            if forecast.returns is not None:
+                forecast_pieces.add(forecast_table(panel, forecast, target_N))
+                measured["returns"] = measure_returns(panel, forecast, target_N, trivial["historical_mean"])
+                if forecast.model not in _CONSTANT_IN_A_MONTH:
+                    formed = form_portfolios(panel, forecast, next_return_N, experiment.portfolios)
+                    portfolios.append(formed)
+                    measured |= measure_portfolios(formed, experiment.portfolios.costs)
+            if forecast.consensus is not None:
+                for table in consensus_table(panel, forecast):
+                    consensus_pieces.add(table)
+                measured["consensus"] = measure_consensus(panel, forecast)
+            metrics.setdefault(forecast.model, {})[str(horizon)] = measured
+        coefficients.append(coefficient_frame(panel, found))
+        market = market_portfolio(panel, rows, next_return_N, experiment.portfolios)
+        portfolios.append(market.assign(model=MARKET, horizon=horizon))
+        metrics.setdefault(MARKET, {})[str(horizon)] = {"portfolio": measure_market(market)}
+
+    for name, pieces in (("forecasts", forecast_pieces), ("consensus", consensus_pieces)):
+        if (content := pieces.content()) is not None:
+            run.write(f"{name}.parquet", content)
+    run.write("portfolios.parquet", parquet(pd.concat(portfolios, ignore_index=True)))
+    run.write("coefficients.parquet", parquet(pd.concat(coefficients, ignore_index=True)))
+    run.write("trials.parquet", parquet(trials_frame(campaign)))
+    run.write("metrics.json", json.dumps(plain(metrics), indent=1).encode())
+    return metrics
+
+
+def _test_rows(inputs: Inputs, horizon: int) -> npt.NDArray[np.int64]:
+    spans = [inputs.panel.rows(*window.test) for window in inputs.windows[horizon]]
+    return np.concatenate([np.arange(span.start, span.stop) for span in spans])
+
+
+def _report(run: Run, started: float, campaign: Campaign) -> None:
+    from factor_ray.report import write_report
+
+    cost = {"seconds": time.time() - started, "fitted": campaign.fitted, "reused": campaign.reused}
+    run.write("logs/cost.json", json.dumps(cost).encode())
+    write_report(run.path)
+
+
+def _absolute(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data section with absolute paths, so that the run can be resumed from anywhere."""
+    resolved = {**data, "path": str(Path(data["path"]).resolve())}
+    if data.get("macro"):
+        resolved["macro"] = {**data["macro"], "path": str(Path(data["macro"]["path"]).resolve())}
+    return resolved

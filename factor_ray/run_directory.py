@@ -1,0 +1,173 @@
+"""A run: the directory that holds everything, and what may be read from it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+
+from factor_ray.configuration import parse
+from factor_ray.errors import InputError, WorkError
+
+if TYPE_CHECKING:
+    from factor_ray.experiment import Experiment
+
+TABLES = ("forecasts", "consensus", "trials", "portfolios", "coefficients")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's directory.
+
+    Attributes
+    ----------
+    path : Path
+        Holds ``experiment.yaml``, ``forecasts.parquet``, ``consensus.parquet``, ``trials.parquet``,
+        ``portfolios.parquet``, ``coefficients.parquet``, ``metrics.json``, ``report.html``, ``cells/``, ``wandb/`` and
+        ``logs/``.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Open an existing run.
+
+        Raises
+        ------
+        InputError
+            If there is no run in that directory.
+        """
+        run = cls(Path(path))
+        if not (run.path / "experiment.yaml").is_file():
+            raise InputError(f"{path} is not a run: it has no experiment.yaml; give a directory that `run` has made")
+        return run
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What was run: the resolved configuration, data lineage, windows, versions and notes."""
+        return dict(yaml.safe_load((self.path / "experiment.yaml").read_text(encoding="utf-8")))
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment that was run, with absolute paths."""
+        from factor_ray.configuration import Configuration
+        from factor_ray.experiment import Experiment
+
+        file = self.path / "experiment.yaml"
+        values = parse(file.read_text(encoding="utf-8"), str(file)).values["experiment"]
+        return Experiment.from_configuration(Configuration(values, str(file)))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Measures by model, then horizon."""
+        return dict(json.loads(self._existing("metrics.json").read_text(encoding="utf-8")))
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    @property
+    def cells(self) -> Path:
+        """Directory of the cell store."""
+        return self.path / "cells"
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read one of the run's tables.
+
+        Parameters
+        ----------
+        name : str
+            forecasts, consensus, trials, portfolios or coefficients.
+
+        Raises
+        ------
+        InputError
+            If the run has no such table (yet).
+        """
+        return pd.read_parquet(self._existing(f"{name}.parquet"))
+
+    def status(self) -> dict[str, Any]:
+        """Return how far the run is: stage, cells done and planned, seconds, and whether its driver is alive."""
+        file = self.path / "logs" / "status.json"
+        if not file.is_file():
+            raise InputError(f"{self.path} has no status yet: its run has not started fitting")
+        status = dict(json.loads(file.read_text(encoding="utf-8")))
+        status["alive"] = self._is_locked()
+        return status
+
+    def note_status(self, **status: Any) -> None:
+        """Write the status for other terminals to read."""
+        from factor_ray.runner.cells import write_atomically
+
+        content = json.dumps({**status, "pid": os.getpid(), "updated": time.time()})
+        write_atomically(self.path / "logs" / "status.json", content.encode())
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from running in this directory; the lock dies with its holder.
+
+        Raises
+        ------
+        InputError
+            If another process is at work here.
+        WorkError
+            If the directory cannot be written.
+        """
+        try:
+            (self.path / "logs").mkdir(parents=True, exist_ok=True)
+            file = (self.path / "logs" / "lock").open("w")
+        except OSError as error:
+            raise WorkError(
+                f"{self.path} cannot be written ({error.strerror}): choose another directory with --set output=..., or "
+                "mend its permissions"
+            ) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{self.path} is in use by another process: wait for it (`factor-ray status {self.path}`), or give "
+                    "this run another name"
+                ) from None
+            yield
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Write one of the run's files, complete or not at all."""
+        from factor_ray.runner.cells import write_atomically
+
+        write_atomically(self.path / name, content)
+        return self.path / name
+
+    def write_description(self, description: Mapping[str, Any]) -> None:
+        """Write ``experiment.yaml``."""
+        self.write("experiment.yaml", yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True).encode())
+
+    def _existing(self, name: str) -> Path:
+        file = self.path / name
+        if not file.is_file():
+            raise InputError(
+                f"{self.path} has no {name} yet: finish the run first with `factor-ray resume {self.path}`"
+            )
+        return file
+
+    def _is_locked(self) -> bool:
+        file = self.path / "logs" / "lock"
+        if not file.is_file():
+            return False
+        with file.open("r") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False

@@ -1,0 +1,142 @@
+"""The stages of a run before anything is fitted: inputs, macro states, digests, and the searches over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from factor_ray.data.months import format_month
+from factor_ray.data.panel import Panel
+from factor_ray.data.targets import excess_returns
+from factor_ray.data.windows import MonthRange, Window
+from factor_ray.errors import InputError
+from factor_ray.experiment import Experiment
+from factor_ray.models.base import Fit
+from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
+from factor_ray.runner.campaign import CellNames, Quest
+from factor_ray.runner.cells import CellStore, digest
+from factor_ray.runner.inputs import Digests, Inputs, target_digests
+from factor_ray.runner.search import search_forward
+
+MACRO_STATE_VERSION = 1
+
+
+def lay_windows(experiment: Experiment, panel: Panel) -> dict[int, tuple[Window, ...]]:
+    """Return each horizon's windows.
+
+    Raises
+    ------
+    InputError
+        If the panel is too short for one window.
+    """
+    months = panel.months.tolist()
+    return {horizon: experiment.windows.split(months, horizon) for horizon in experiment.target.horizon}
+
+
+def require_targets(
+    panel: Panel, targets: Mapping[int, npt.NDArray[np.float32]], windows: Mapping[int, Sequence[Window]]
+) -> None:
+    """Refuse windows in which nothing can be learned.
+
+    Raises
+    ------
+    InputError
+        Naming the window, the set and the horizon.
+    """
+    for horizon, target_N in targets.items():
+        for window in windows[horizon]:
+            for name, months in (("training", window.train), ("validation", window.validation)):
+                if months is not None and not bool(np.isfinite(target_N[panel.rows(*months)]).any()):
+                    raise InputError(
+                        f"the window tested in {window.label()} has no {name} target at horizon {horizon}: no asset "
+                        f"has a return over the {horizon} months after any of {format_month(months[0])}.."
+                        f"{format_month(months[1])}; move windows.first_train_end or check the returns there"
+                    )
+
+
+def macro_states(
+    settings: MacroStateSettings, panel: Panel, windows: Mapping[int, tuple[Window, ...]], store: CellStore, seed: int
+) -> dict[int, tuple[npt.NDArray[np.float32], ...]]:
+    """Return the macro state of every month as each window computes it, fitting what the store does not have.
+
+    All windows of a run are one stack; windows of different horizons that share their months share their state.
+
+    Returns
+    -------
+    dict of horizon to tuple of float32 array (T, d)
+    """
+    if panel.macro is None or settings.kind == "none":
+        nothing = np.zeros((len(panel.months), 0), dtype=np.float32)
+        return {horizon: tuple(nothing for _ in listed) for horizon, listed in windows.items()}
+    values_TD, first = panel.macro.values, int(panel.months[0])
+    every = {(horizon, w): window for horizon, listed in windows.items() for w, window in enumerate(listed)}
+    names = {place: _state_name(settings, panel, window, seed) for place, window in every.items()}
+    distinct = {names[place]: window for place, window in every.items()}
+    missing = {name: window for name, window in distinct.items() if not store.has(name)}
+    if missing:
+        states = fit_macro_states(
+            settings,
+            values_TD,
+            [(_positions(w.train, first), _positions(w.validation, first)) for w in missing.values()],
+            seeds=[_state_seed(window, seed) for window in missing.values()],
+        )
+        for (name, window), state in zip(missing.items(), states, strict=True):
+            store.write(name, Fit(weights=state.weights, scores={}), {"macro_state": window.dates()})
+    found = {n: MacroState.from_weights(settings, store.read(n).weights).transform(values_TD) for n in distinct}
+    return {horizon: tuple(found[names[horizon, w]] for w in range(len(ws))) for horizon, ws in windows.items()}
+
+
+def digest_inputs(
+    panel: Panel, month_digests: Sequence[str], targets: Mapping[int, npt.NDArray[np.float32]]
+) -> Digests:
+    """Return the hashes that name what fits read."""
+    return Digests(
+        first=int(panel.months[0]),
+        prepared=month_digests,
+        targets={horizon: target_digests(panel, target_N) for horizon, target_N in targets.items()},
+        names=digest([panel.characteristic_names, panel.consensus_names]),
+    )
+
+
+def targets_of(experiment: Experiment, panel: Panel) -> dict[int, npt.NDArray[np.float32]]:
+    """Return each horizon's target of every row."""
+    return {horizon: excess_returns(panel, horizon) for horizon in experiment.target.horizon}
+
+
+def quests(experiment: Experiment, inputs: Inputs, digests: Digests) -> list[Quest]:
+    """Return one search for every model and horizon."""
+    found = []
+    for entry in experiment.models:
+        for horizon, windows in inputs.windows.items():
+            cells = CellNames.of(entry.name, horizon, inputs, digests, experiment.search.seed)
+            seed = int(digest([experiment.search.seed, entry.name, horizon])[:8], 16)
+            search = search_forward(entry.spaces(), len(windows), experiment.search, experiment.ensemble.members, seed)
+            found.append(Quest(entry.name, horizon, search, windows, cells))
+    return found
+
+
+def _state_name(settings: MacroStateSettings, panel: Panel, window: Window, seed: int) -> str:
+    assert panel.macro is not None
+    last = window.train[1] if window.validation is None else window.validation[1]
+    read = panel.macro.values[: last - panel.months[0] + 1]
+    identity = {
+        "macro_state": settings.model_dump(mode="json"),
+        "version": MACRO_STATE_VERSION,
+        "dates": [window.dates()["train"], window.dates()["validation"]],
+        "series": panel.macro.names,
+        "values": digest(np.ascontiguousarray(read).tobytes()),
+        "seed": seed,
+    }
+    return digest(identity)
+
+
+def _state_seed(window: Window, seed: int) -> int:
+    return int(digest([seed, "macro_state", window.dates()["train"], window.dates()["validation"]])[:15], 16)
+
+
+def _positions(months: MonthRange | None, first: int) -> npt.NDArray[np.int64]:
+    if months is None:
+        return np.zeros(0, dtype=np.int64)
+    return np.arange(months[0] - first, months[1] - first + 1)

@@ -1,0 +1,224 @@
+"""The run's tables: forecasts, consensus, coefficients and trials, built piece by piece so that memory stays small."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pa_parquet
+
+from factor_ray.data.months import month_ends
+from factor_ray.data.panel import Panel
+from factor_ray.runner.campaign import Campaign, Quest
+from factor_ray.runner.cells import CellStore
+from factor_ray.runner.forecasting import Member, ensemble_forecast, greedy_weights, read_fits
+from factor_ray.runner.inputs import Inputs
+from factor_ray.runner.search import Point, Selection
+from factor_ray.runner.settings import EnsembleSettings
+
+FloatArray = npt.NDArray[np.float32]
+
+PREDICTIVE = "predictive"
+_GREEDY_PICKS = 20
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One model (or variant) at one horizon: the windows' test months laid end to end.
+
+    Attributes
+    ----------
+    model : str
+        Label, as in ``cbapm[consensus_weight=0.3]``.
+    horizon : int
+    rows : int array (n,)
+        Rows of the panel, in order.
+    returns : float32 array (n,) or None
+    consensus : float32 array (n, C) or None
+    coefficients : sequence of float64 array (C,)
+        The prediction layer's coefficients in each window, mean over members; empty where there are none.
+    """
+
+    model: str
+    horizon: int
+    rows: npt.NDArray[np.int64]
+    returns: FloatArray | None
+    consensus: FloatArray | None
+    coefficients: Sequence[npt.NDArray[np.float64]] = ()
+
+
+def forecasts_of(quest: Quest, inputs: Inputs, store: CellStore, ensemble: EnsembleSettings) -> Iterator[Forecast]:
+    """Yield the forecasts of a finished search: one per variant, and that of the variants selected window by window."""
+    selection = quest.selection
+    assert selection is not None
+    wanted: dict[str, list[str]] = {variant: [variant] * len(quest.windows) for variant in selection.points}
+    if quest.model not in wanted:
+        wanted = {quest.model: selection.best, **wanted}
+    for label, variants in wanted.items():
+        parts, rows, coefficients = [], [], []
+        for window, variant in enumerate(variants):
+            members = ensemble_members(quest, selection, window, variant, ensemble)
+            fits = read_fits(store, members)
+            months = quest.windows[window].validation
+            if ensemble.weights == "greedy" and months is not None:
+                validation = inputs.sample(quest.horizon, window, months)
+                members = greedy_weights(quest.model, members, fits, validation, _GREEDY_PICKS)
+            test = inputs.sample(quest.horizon, window, quest.windows[window].test)
+            parts.append(ensemble_forecast(quest.model, members, fits, test))
+            span = inputs.panel.rows(*quest.windows[window].test)
+            rows.append(np.arange(span.start, span.stop))
+            coefficients += _coefficients(members, fits)
+        returns = [part.returns for part in parts if part.returns is not None]
+        consensus = [part.consensus for part in parts if part.consensus is not None]
+        yield Forecast(
+            label,
+            quest.horizon,
+            np.concatenate(rows),
+            np.concatenate(returns) if len(returns) == len(parts) else None,
+            np.concatenate(consensus) if len(consensus) == len(parts) else None,
+            coefficients if len(coefficients) == len(parts) else (),
+        )
+
+
+def ensemble_members(
+    quest: Quest, selection: Selection, window: int, variant: str, ensemble: EnsembleSettings
+) -> list[Member]:
+    """Return the members that may enter a window's ensemble: the selected point's, or all of the variant for greedy."""
+    chosen: dict[str, Member] = {}
+
+    def add(point: Point, member: int) -> None:
+        cell = quest.cells.name(window, point.settings, member)
+        chosen.setdefault(cell, Member(cell, point.settings))
+
+    for member in range(ensemble.members):
+        add(selection.points[variant][window], member)
+    if ensemble.weights == "greedy":
+        for request in selection.scores:
+            if request.window == window and request.point.variant == variant:
+                add(request.point, request.member)
+    return list(chosen.values())
+
+
+def forecast_table(panel: Panel, forecast: Forecast, target_N: FloatArray) -> pa.Table:
+    """Return rows of ``forecasts.parquet``; ``realized`` is null where it is not yet known."""
+    assert forecast.returns is not None
+    columns = _keys(panel, forecast) | {
+        "kind": _label(PREDICTIVE, len(forecast.rows)),
+        "prediction": pa.array(forecast.returns, from_pandas=True),
+        "realized": pa.array(target_N[forecast.rows], from_pandas=True),
+    }
+    return pa.table(columns)
+
+
+def consensus_table(panel: Panel, forecast: Forecast) -> Iterator[pa.Table]:
+    """Yield rows of ``consensus.parquet``, a table per variable; ``actual`` is null where no analyst said anything."""
+    assert forecast.consensus is not None
+    for position, variable in enumerate(panel.consensus_names):
+        columns = _keys(panel, forecast) | {
+            "variable": _label(variable, len(forecast.rows)),
+            "kind": _label(PREDICTIVE, len(forecast.rows)),
+            "prediction": pa.array(np.ascontiguousarray(forecast.consensus[:, position]), from_pandas=True),
+            "actual": pa.array(np.ascontiguousarray(panel.consensus[forecast.rows, position]), from_pandas=True),
+        }
+        yield pa.table(columns)
+
+
+def coefficient_frame(panel: Panel, forecasts: Iterable[Forecast]) -> pd.DataFrame:
+    """Return the prediction layer's coefficients: one row per model, horizon, window and consensus variable."""
+    rows = [
+        (forecast.model, forecast.horizon, window + 1, variable, float(value))
+        for forecast in forecasts
+        for window, values in enumerate(forecast.coefficients)
+        for variable, value in zip(panel.consensus_names, values, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["model", "horizon", "window", "variable", "coefficient"])
+
+
+def trials_frame(campaign: Campaign) -> pd.DataFrame:
+    """Return one row per fitted cell of the run's searches, in the order in which it was asked for."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for quest in campaign.quests:
+        assert quest.selection is not None
+        for request in quest.selection.scores:
+            cell = quest.cells.name(request.window, request.point.settings, request.member)
+            fit = campaign.fit(cell)
+            selected = quest.selection.points[request.point.variant][request.window].settings == request.point.settings
+            rows.setdefault(
+                (request.point.variant, cell),
+                {
+                    "model": request.point.variant,
+                    "horizon": quest.horizon,
+                    "window": request.window + 1,
+                    "point": request.point.number,
+                    "member": request.member,
+                    "hyperparameters": json.dumps(request.point.settings.model_dump(mode="json"), sort_keys=True),
+                    "validation_score": fit.scores["selection"],
+                    "train_loss": fit.history["train_loss"][-1] if fit.history.get("train_loss") else float("nan"),
+                    "epochs": len(fit.history.get("train_loss", ())),
+                    "status": fit.status,
+                    "selected": selected,
+                    "seconds": fit.seconds,
+                    "cell": cell,
+                },
+            )
+    return pd.DataFrame(list(rows.values()))
+
+
+class ParquetPieces:
+    """A Parquet file written table by table into memory-bounded pieces, and handed over complete."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self._writer: pa_parquet.ParquetWriter | None = None
+
+    def add(self, table: pa.Table) -> None:
+        """Append a table; all have the first one's schema."""
+        if self._writer is None:
+            self._writer = pa_parquet.ParquetWriter(self._buffer, table.schema, compression="zstd")
+        self._writer.write_table(table)
+
+    def content(self) -> bytes | None:
+        """Return the file's bytes; None where nothing was added."""
+        if self._writer is None:
+            return None
+        self._writer.close()
+        return self._buffer.getvalue()
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    """Return a frame as the bytes of a Parquet file."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def _keys(panel: Panel, forecast: Forecast) -> dict[str, Any]:
+    return {
+        "month": pa.array(month_ends(panel.row_months[forecast.rows]).astype("datetime64[ms]")),
+        "asset": panel.table.column("asset").take(pa.array(forecast.rows)).combine_chunks(),
+        "model": _label(forecast.model, len(forecast.rows)),
+        "horizon": pa.array(np.full(len(forecast.rows), forecast.horizon, dtype=np.int32)),
+    }
+
+
+def _label(text: str, count: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int32)), pa.array([text]))
+
+
+def _coefficients(members: Sequence[Member], fits: Mapping[str, Any]) -> list[npt.NDArray[np.float64]]:
+    """Mean over members; nothing for a model without a linear prediction layer."""
+    from factor_ray.models.cbapm import pricing_coefficients
+
+    sound = [fits[member.cell].weights for member in members if fits[member.cell].status == "ok"]
+    if not sound or any("consensus.weight" not in weights for weights in sound):
+        return []
+    shares = np.array([member.weight for member in members if fits[member.cell].status == "ok"])
+    stacked = np.stack([pricing_coefficients(weights) for weights in sound]).astype(np.float64)
+    return [np.average(stacked, axis=0, weights=shares)]
