@@ -40,8 +40,8 @@ def monthly_table(path: str | Path, *, columns: Sequence[str] | None = None) -> 
     -------
     DataFrame
         Months (PeriodIndex named ``month``, every month from first to last) x columns, float64, missing as NaN. A
-        month that comes again with the same values in all columns read counts once; ``attrs["notes"]`` says so, and which months
-        had no row.
+        month that comes again with the same values in all columns read counts once; ``attrs["notes"]`` says so, and
+        which months had no row.
 
     Raises
     ------
