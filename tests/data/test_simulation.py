@@ -213,6 +213,21 @@ def test_lives_deaths_and_rebirths(market):
     assert (np.diff(order_of_entry) >= 0).all(), "identifiers are given in order of entry and never again"
 
 
+def test_a_new_firm_owes_nothing_to_the_one_before_it_in_its_slot():
+    market = simulate(seed=9, slots=2, months=3000, start="1000-01", death=0.2, birth=1.0)
+    truth = market.truth
+    frame = pd.DataFrame({"asset": market.panel.assets, "month": truth.month_N, "row": np.arange(len(market.panel))})
+    lives = frame.groupby("asset").agg(entry=("month", "min"), end=("month", "max"), first=("row", "min"))
+    lives["last"] = frame.groupby("asset")["row"].max()
+    pairs = lives.assign(follows=lives["end"] + 2).merge(lives, left_on="follows", right_on="entry")
+    pairs = pairs.drop_duplicates("follows", keep=False)
+    assert len(pairs) > 300
+    old, new = truth.scores_NA[pairs["last_x"]], truth.scores_NA[pairs["first_y"]]
+    for score in range(8):
+        assert abs(np.corrcoef(old[:, score], new[:, score])[0, 1]) < 4 / np.sqrt(len(pairs))
+    assert stats.kstest(new[:, 0], "norm").pvalue > 1e-3
+
+
 def test_returns_are_missing_in_a_firms_first_month_only(market):
     panel = market.panel
     entry = pd.Series(panel.row_months).groupby(panel.assets).transform("min").to_numpy()
