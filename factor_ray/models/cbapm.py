@@ -101,9 +101,11 @@ class CBAPM:
         Returns
         -------
         list of Fit
-            ``scores`` holds ``return_loss`` and ``return_loss_of_zero`` (squared decimals; the
-            first is NaN for a consensus-only fit), ``consensus_loss`` (squared rank units; NaN without consensus) and
-            ``validation_loss`` (the joint loss that stops the fit), all on the validation rows.
+            ``scores`` holds ``selection`` (the return loss over that of the zero forecast, so that windows of
+            different volatility compare; the consensus loss of a consensus-only fit), ``return_loss`` and
+            ``return_loss_of_zero`` (squared decimals; the first is NaN for a consensus-only fit),
+            ``consensus_loss`` (squared rank units; NaN without consensus) and ``validation_loss`` (the joint loss
+            that stops the fit), all on the validation rows.
 
         Raises
         ------
@@ -157,10 +159,12 @@ def selection_scores(
 ) -> dict[str, float]:
     """Return a fit's scores from its validation measures; without measures it diverged and its losses are +inf."""
     return_loss = float("nan") if point.consensus_only else measures.get("return_loss", float("inf"))
+    consensus_loss = measures.get("consensus_loss", float("inf"))
     return {
+        "selection": consensus_loss if point.consensus_only else return_loss / return_loss_of_zero,
         "return_loss": return_loss,
         "return_loss_of_zero": return_loss_of_zero,
-        "consensus_loss": measures.get("consensus_loss", float("inf")),
+        "consensus_loss": consensus_loss,
         "validation_loss": measures.get("validation_loss", float("inf")),
     }
 

@@ -22,7 +22,7 @@ from factor_ray.training.batches import RowArray, SharedOrder, shared_tensor
 from factor_ray.training.cpu import one_thread
 from factor_ray.training.layers import Dropout, he_normal, hidden_layer, linear, square_loss
 from factor_ray.training.loop import train as train_stack
-from factor_ray.training.randomness import BatchBits, DropoutBits, initial_generator
+from factor_ray.training.randomness import BatchBits, BitStream, initial_generator
 from factor_ray.training.schedule import Schedule
 from factor_ray.training.weights import Pass
 
@@ -147,7 +147,7 @@ class CBAPMTask:
         self._train_row_N, self._validation_row_N = _rows_with_target(train), _rows_with_target(validation)
         batch_size = points[0].rows_per_batch(len(self._train_row_N))
         self._order = SharedOrder(self._train_row_N, batch_size, order_seed)
-        self._bits = DropoutBits(seeds, device)
+        self._streams = {seed: BitStream(seed, device) for seed in seeds}
 
         y_square, c_square = _mean_square(train.y_N), _mean_square(train.c_NC)
         self._y_scale, self._c_scale = y_square**0.5, c_square**0.5
@@ -196,7 +196,7 @@ class CBAPMTask:
                 y_share_B1=y_known_B1 / y_known_B1.sum().clamp_min(1),
                 c_BC=torch.where(c_known_BC, c_BC / self._c_scale, 0.0),
                 c_share_BC=c_known_BC / c_known_BC.sum().clamp_min(1),
-                bits=self._bits.draw(len(rows) * units),
+                bits=BatchBits(self._streams, self._seeds, len(rows) * units),
             )
 
     def present(self, batch: _Batch, members: Sequence[int]) -> None:

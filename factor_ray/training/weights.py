@@ -97,7 +97,7 @@ class WeightStack:
 
     def _make_passes(self) -> list[Pass]:
         alive = len(self.members)
-        width = self._members_per_pass or alive
+        width = self._members_per_pass or max(alive, 1)
         return [self._make_pass(first, min(first + width, alive)) for first in range(0, alive, width)]
 
     def _make_pass(self, first: int, last: int) -> Pass:
