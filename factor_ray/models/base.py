@@ -61,9 +61,8 @@ class Fit:
     weights : mapping of name to float32 array
         All that a prediction needs (scales included), of the epoch with the best validation score.
     scores : mapping of name to float
-        ``return_loss`` (mean squared error of the return on the validation rows, in squared decimals; what
-        selection compares; +inf for a diverged fit; NaN for a model without a return forecast), ``consensus_loss`` and
-        whatever else the model reports.
+        On the validation rows. ``selection`` is what points are compared by: lower is better, comparable between
+        windows, +inf for a diverged fit. Others are the model's own.
     history : mapping of name to list of float
         One value an epoch (``train_loss``, ``validation_loss``, ``learning_rate``, ...).
     status : "ok" or "diverged"

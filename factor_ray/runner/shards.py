@@ -20,18 +20,19 @@ class PanelShard:
 
     Parameters
     ----------
-    raw : list of one ObjectRef
-        The panel as it came from its source (nested, so that the reference and not the panel is passed).
     settings : Preprocess
     """
 
-    def __init__(self, raw: list[Any], settings: Preprocess) -> None:
-        self._panel: Panel = ray.get(raw[0])
+    def __init__(self, settings: Preprocess) -> None:
         self._settings = settings
 
-    def prepare(self, months: MonthRange) -> tuple[pa.Table, list[str]]:
-        """Return the block's prepared rows and one digest per month. Earlier months are read for imputation only."""
-        past = self._panel.between(int(self._panel.months[0]), months[1])
+    def prepare(self, raw: list[Any], months: MonthRange) -> tuple[pa.Table, list[str]]:
+        """Return the block's prepared rows and one digest per month. Earlier months are read for imputation only.
+
+        ``raw`` holds a reference to the panel, nested so that the reference and not a copy is passed.
+        """
+        panel: Panel = ray.get(raw[0])
+        past = panel.between(int(panel.months[0]), months[1])
         block = prepare(dataclasses.replace(past, macro=None), self._settings, months=months)
         return block.table.combine_chunks(), month_digests(block)
 
@@ -47,8 +48,9 @@ def prepare_in_shards(panel: Panel, settings: Preprocess, shards: int) -> tuple[
     remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(PanelShard)
     raw = ray.put(panel)
     blocks = [part for part in np.array_split(panel.months, shards) if len(part)]
-    actors = [remote.remote([raw], settings) for _ in blocks]
-    results = ray.get([a.prepare.remote((int(b[0]), int(b[-1]))) for a, b in zip(actors, blocks, strict=True)])
+    actors = [remote.remote(settings) for _ in blocks]
+    spans = [(int(block[0]), int(block[-1])) for block in blocks]
+    results = ray.get([a.prepare.remote([raw], span) for a, span in zip(actors, spans, strict=True)])
     for actor in actors:
         ray.kill(actor)
     table = pa.concat_tables([table for table, _ in results]).combine_chunks()

@@ -12,7 +12,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from factor_ray.errors import WorkError
+from factor_ray.errors import InputError, WorkError
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.cluster import TUNE_DRIVER, Machines
@@ -65,9 +65,10 @@ def run_campaign(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        results = tuner.fit()
     if searcher.failure is not None:
-        raise searcher.failure
+        last_words = str(results.errors[0]).strip().splitlines()[-1:] if results.errors else []
+        raise type(searcher.failure)(" ".join([str(searcher.failure), *last_words]))
     if not campaign.finished:
         raise WorkError("the search ended before all packs were fitted; resume the run to fit what is missing")
 
@@ -79,7 +80,7 @@ class _PackSearch(Searcher):
         super().__init__(metric="packs", mode="max")
         self._campaign, self._bundle, self._on_progress = campaign, bundle, on_progress
         self._out: dict[str, list[Pack]] = {}
-        self.failure: WorkError | None = None
+        self.failure: InputError | WorkError | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self.failure is not None or self._campaign.finished:
@@ -101,16 +102,18 @@ class _PackSearch(Searcher):
     def on_trial_complete(
         self,
         trial_id: str,
-        result: dict[str, Any] | None = None,  # noqa: ARG002 - scores come from the store
+        result: dict[str, Any] | None = None,
         error: bool = False,
     ) -> None:
         packs = self._out.pop(trial_id)
+        if result is not None and "refused" in result:
+            self.failure = self.failure or InputError(result["refused"])
+            return
         if error or not all(self._campaign.store.has(name) for pack in packs for name in pack.cells):
             first = packs[0]
             self.failure = self.failure or WorkError(
                 f"fits of {first.model} at horizon {first.horizon}, window {first.window + 1}, could not be finished: "
-                f"their worker failed {_RETRIES + 1} times (its last words stand above); what was fitted is kept, and "
-                "`resume` goes on from there"
+                f"their worker failed {_RETRIES + 1} times; what was fitted is kept, and `resume` goes on from there."
             )
             return
         try:
@@ -119,6 +122,10 @@ class _PackSearch(Searcher):
         except WorkError as error_of_search:
             self.failure = error_of_search
         self._on_progress(self._campaign)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher for restores, which never happen here: there is nothing to keep."""
+        return {}
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; the cell store is the truth."""
@@ -129,15 +136,26 @@ class _PackSearch(Searcher):
 
 
 def _trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
-    """Fit a trial's packs here, or on a worker group."""
-    packs = [Pack(**pack) for pack in config["packs"]]
+    """Fit a trial's packs here, or on a worker group; input that a model refuses is told, not retried."""
     machines: Machines = shared["machines"]
-    if machines.workers is None:
-        context = Context(device="cuda" if machines.gpus else "cpu")
-        fit_packs(packs, ray.get(shared["inputs"][0]), CellStore(Path(shared["store"])), context)
-    else:
-        _on_worker_group(config["packs"], shared, machines)
-    tune.report({"packs": len(packs)})
+    try:
+        if machines.workers is None:
+            _fit(config["packs"], shared, Context(device=_device(machines)))
+        else:
+            _on_worker_group(config["packs"], shared, machines)
+    except InputError as error:
+        tune.report({"packs": 0, "refused": str(error)})
+        return
+    tune.report({"packs": len(config["packs"])})
+
+
+def _fit(packs: list[dict[str, Any]], shared: dict[str, Any], context: Context) -> None:
+    inputs = ray.get(shared["inputs"][0])
+    fit_packs([Pack(**pack) for pack in packs], inputs, CellStore(Path(shared["store"])), context)
+
+
+def _device(machines: Machines) -> str:
+    return "cuda" if machines.gpus else "cpu"
 
 
 def _on_worker_group(packs: list[dict[str, Any]], shared: dict[str, Any], machines: Machines) -> None:
@@ -161,12 +179,11 @@ def _worker(config: dict[str, Any]) -> None:
     """The train function of a worker group: its ranks take members."""
     import ray.train
 
-    shared = config["shared"]
     here = ray.train.get_context()
-    device = "cuda" if shared["machines"].gpus else "cpu"
-    context = Context(rank=here.get_world_rank(), world=here.get_world_size(), device=device)
-    packs = [Pack(**pack) for pack in config["packs"]]
-    fit_packs(packs, ray.get(shared["inputs"][0]), CellStore(Path(shared["store"])), context)
+    context = Context(
+        rank=here.get_world_rank(), world=here.get_world_size(), device=_device(config["shared"]["machines"])
+    )
+    _fit(config["packs"], config["shared"], context)
 
 
 def _resources(machines: Machines) -> dict[str, float]:

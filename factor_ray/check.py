@@ -1,0 +1,131 @@
+"""What a run would do, before it does anything."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import psutil
+
+from factor_ray import stages
+from factor_ray.data.load import load
+from factor_ray.data.months import format_month
+from factor_ray.data.panel import Panel
+from factor_ray.data.prepare import prepare
+from factor_ray.data.targets import excess_returns
+from factor_ray.data.windows import Window
+from factor_ray.experiment import Experiment, ModelEntry
+from factor_ray.models.macro_state import MacroStateSettings
+from factor_ray.models.registry import model
+from factor_ray.runner.cells import CellStore
+from factor_ray.runner.inputs import Inputs
+from factor_ray.runner.search import planned_fits
+from factor_ray.runner.space import Space
+
+_MEMORY_OF_A_WORKER = 0.6e9  # a process with torch and Ray, without the panel, which is shared
+_PROBED_EPOCHS = 2
+_EPOCHS_OF_A_FIT = 25  # what early stopping allowed on the simulated market and on US stocks
+_BYTES_OF_A_HEADER = 6_000
+_BYTES_OF_A_FORECAST = 8  # a row of a Parquet table, compressed
+
+
+def describe_plan(experiment: Experiment) -> str:
+    """Return what a run would do: data, windows, fits, memory, disk and an estimate of its time.
+
+    The data is read and the windows are laid, so that what would stop a run stops here; nothing is fitted or written.
+
+    Raises
+    ------
+    InputError
+        Whatever a run would raise before its first fit.
+    """
+    experiment.require_readable_paths()
+    loaded = load(experiment.data)
+    panel = loaded.panel
+    windows = stages.lay_windows(experiment, panel)
+    stages.require_targets(panel, stages.targets_of(experiment, panel), windows)
+    lines = [
+        f"{experiment.name}: {len(panel):,} rows, {format_month(panel.months[0])}..{format_month(panel.months[-1])}, "
+        f"{len(panel.characteristic_names)} characteristics, {len(panel.consensus_names)} consensus variables, "
+        f"{0 if panel.macro is None else len(panel.macro.names)} macro series",
+        *(f"note: {note}" for note in loaded.notes),
+        "",
+    ]
+    for horizon, listed in windows.items():
+        lines.append(f"horizon {horizon}: {len(listed)} windows, embargo {experiment.windows.gap(horizon)} months")
+        for number, window in enumerate(listed, start=1):
+            dates = {name: "..".join(pair) if pair else "none" for name, pair in window.dates().items()}
+            lines.append(
+                f"  {number:2d}  train {dates['train']}  validation {dates['validation']}  test {dates['test']}"
+            )
+    fits, seconds, disk = _work(experiment, windows, panel)
+    cpus = os.cpu_count() or 1
+    slots = cpus if experiment.compute.slots == "auto" else experiment.compute.slots
+    memory = panel.table.nbytes * 4 + _MEMORY_OF_A_WORKER * (slots + 1)
+    stored = CellStore(experiment.directory / "cells").size()
+    lines += [
+        "",
+        f"fits: at most {fits:,} cells of {', '.join(entry.name for entry in experiment.models)}",
+        f"time: about {_duration(seconds / min(slots, cpus))} with {min(slots, cpus)} CPUs (an upper bound from one "
+        "timed epoch; early stopping and stored cells shorten it)",
+        f"memory: about {memory / 1e9:.1f} GB of {psutil.virtual_memory().total / 1e9:.1f} GB; the panel takes "
+        f"{panel.table.nbytes / 1e9:.2f} GB, once a node",
+        f"disk: about {disk / 1e6:.0f} MB in {experiment.directory} ({stored / 1e6:.0f} MB there already)",
+    ]
+    return "\n".join(lines)
+
+
+def _work(experiment: Experiment, windows: Mapping[int, Sequence[Window]], panel: Panel) -> tuple[int, float, float]:
+    """Return cells, seconds on one CPU and bytes on disk, from a probe of each model on its first window."""
+    cells, seconds, disk = 0, 0.0, 0.0
+    for entry in experiment.models:
+        spaces = entry.spaces()
+        for horizon, listed in windows.items():
+            fits = planned_fits(
+                len(spaces), bool(entry.search), len(listed), experiment.search, experiment.ensemble.members
+            )
+            rate, size = _probe(entry, next(iter(spaces.values())), experiment, panel, horizon, listed[0])
+            for window, count in zip(listed, fits, strict=True):
+                rows = panel.rows(*window.train)
+                seconds += count * rate * (rows.stop - rows.start)
+                cells += count
+                disk += count * size
+            test_rows = sum(rows.stop - rows.start for rows in (panel.rows(*window.test) for window in listed))
+            disk += test_rows * (len(spaces) + 1) * (1 + len(panel.consensus_names)) * _BYTES_OF_A_FORECAST
+    return cells, seconds, disk
+
+
+def _probe(
+    entry: ModelEntry, space: Space, experiment: Experiment, panel: Panel, horizon: int, window: Window
+) -> tuple[float, float]:
+    """Fit two members for two epochs on the first window; return seconds a row of a whole fit, and bytes a cell."""
+    family = model(entry.name)
+    start = {name: range_.ends()[0] for name, range_ in space.ranges.items()}
+    point = family.Settings(**{**space.fixed, **start})
+    if "epochs" in family.Settings.model_fields:
+        point = point.model_copy(update={"epochs": _PROBED_EPOCHS})
+    last = (window.validation or window.train)[1]
+    prepared = prepare(panel.between(int(panel.months[0]), last), experiment.preprocess)
+    width = 0 if panel.macro is None else _state_width(experiment.macro_state, len(panel.macro.names))
+    state_Td = np.zeros((len(prepared.months), width), dtype=np.float32)
+    target_N = excess_returns(panel, horizon)[: len(prepared)]
+    inputs = Inputs(prepared, {horizon: target_N}, {horizon: (window,)}, {horizon: (state_Td,)})
+    train = inputs.sample(horizon, 0, window.train)
+    validation = inputs.sample(horizon, 0, window.validation or window.train)
+    began = time.perf_counter()
+    fits = family.fit_pack([point] * 2, [0, 1], train, validation, order_seed=0)
+    a_row = (time.perf_counter() - began) / (2 * _PROBED_EPOCHS * len(train))
+    size = sum(values.nbytes for values in fits[0].weights.values()) + _BYTES_OF_A_HEADER
+    return a_row * _EPOCHS_OF_A_FIT, size
+
+
+def _state_width(settings: MacroStateSettings, series: int) -> int:
+    return {"none": 0, "raw": series}.get(settings.kind, settings.dimension)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
