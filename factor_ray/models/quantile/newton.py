@@ -1,0 +1,231 @@
+"""One iteration of the interior point: a factored Newton system, Mehrotra's step and Gondzio's further correctors.
+
+Axes: K problem, N row, P column. Notation as in :mod:`factor_ray.models.quantile.interior_point`.
+
+Linearising ``u s = target`` and ``v w = target``, and eliminating the changes of u, v and d, leaves for the change of c
+
+    (X'QX + R) dc = X'd - Rc + X'Q(e - target_u / s + target_v / w),   Q = 1 / (u / s + v / w).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dpotrf, dpotrs
+
+from factor_ray.errors import WorkError
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+STEP_FRACTION = 0.9995  # of the way to the boundary
+
+
+@dataclass(frozen=True)
+class Problems:
+    """K problems on one design: its transpose (contiguous, P x N), sums of |x|, the response, levels and penalties."""
+
+    Xt: Floats
+    column_sums_P: Floats
+    y_N: Floats
+    tau_K: Floats
+    penalty_KP: Floats
+
+    def select(self, keep_K: Bools) -> Problems:
+        """The problems that are kept."""
+        return Problems(self.Xt, self.column_sums_P, self.y_N, self.tau_K[keep_K], self.penalty_KP[keep_K])
+
+    def fitted(self, c_KP: Floats) -> Floats:
+        """``Xc``, of each problem by its own matrix-vector product."""
+        product: Floats = np.matmul(c_KP[:, None, :], self.Xt)[:, 0]
+        return product
+
+    def pulled(self, d_KN: Floats) -> Floats:
+        """``X'd``, of each problem by its own matrix-vector product."""
+        product: Floats = np.matmul(d_KN[:, None, :], self.Xt.T)[:, 0]
+        return product
+
+    @property
+    def penalised(self) -> bool:
+        """Whether any column has a penalty."""
+        return bool(self.penalty_KP[0].any())
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """Coefficients, duals, the positive parts of the residual y - Xc = u - v, and the dual slacks.
+
+    The slacks are carried along, not taken from the duals: near the boundary a difference has no digits left.
+    """
+
+    c_KP: Floats
+    d_KN: Floats
+    u_KN: Floats
+    v_KN: Floats
+    s_KN: Floats
+    w_KN: Floats
+
+    def select(self, keep_K: Bools) -> Iterate:
+        """The problems that are kept."""
+        return Iterate(*(getattr(self, field.name)[keep_K] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction in coefficients, duals and parts of the residual; s moves against the duals, w with them."""
+
+    c_KP: Floats
+    d_KN: Floats
+    u_KN: Floats
+    v_KN: Floats
+
+
+def advance(problems: Problems, iterate: Iterate, e_KN: Floats, r_KP: Floats) -> Iterate:
+    """The next iterate, given the residuals e = y - Xc and r = X'd of this one.
+
+    Raises
+    ------
+    WorkError
+        If a Newton system cannot be factored.
+    """
+    system = _System(problems, iterate, e_KN, r_KP)
+    target_u, target_v, centre_K1 = _predicted_targets(system)
+    direction = system.direction(target_u, target_v)
+    primal_K, dual_K = system.step_lengths(direction)
+    for _ in range(_affordable_correctors(*problems.Xt.shape)):
+        change_u, change_v = _centrality_change(system, direction, primal_K, dual_K, centre_K1)
+        corrected = system.direction(target_u + change_u, target_v + change_v)
+        longer_primal_K, longer_dual_K = system.step_lengths(corrected)
+        better_K = longer_primal_K + longer_dual_K >= primal_K + dual_K + 0.02
+        if not better_K.any():
+            break
+        better_K1 = better_K[:, None]
+        direction = _choose(better_K1, corrected, direction)
+        target_u = np.where(better_K1, target_u + change_u, target_u)
+        target_v = np.where(better_K1, target_v + change_v, target_v)
+        primal_K = np.where(better_K, longer_primal_K, primal_K)
+        dual_K = np.where(better_K, longer_dual_K, dual_K)
+    a_K1 = np.where(primal_K < 1.0, STEP_FRACTION * primal_K, 1.0)[:, None]
+    b_K1 = np.where(dual_K < 1.0, STEP_FRACTION * dual_K, 1.0)[:, None]
+    return Iterate(
+        iterate.c_KP + a_K1 * direction.c_KP,
+        iterate.d_KN + b_K1 * direction.d_KN,
+        iterate.u_KN + a_K1 * direction.u_KN,
+        iterate.v_KN + a_K1 * direction.v_KN,
+        iterate.s_KN - b_K1 * direction.d_KN,
+        iterate.w_KN + b_K1 * direction.d_KN,
+    )
+
+
+class _System:
+    """The Newton systems of K problems at one iterate, factored once."""
+
+    def __init__(self, problems: Problems, iterate: Iterate, e_KN: Floats, r_KP: Floats) -> None:
+        self.problems, self.iterate, self.e_KN = problems, iterate, e_KN
+        self.u_over_s_KN = iterate.u_KN / iterate.s_KN
+        self.v_over_w_KN = iterate.v_KN / iterate.w_KN
+        self.Q_KN = 1.0 / (self.u_over_s_KN + self.v_over_w_KN)
+        self.dual_residual_KP = r_KP - problems.penalty_KP * iterate.c_KP
+        root_KN = np.sqrt(self.Q_KN)
+        scratch = np.empty_like(problems.Xt)
+        self.factors = [
+            _factor(problems.Xt, root_N, penalty_P, scratch)
+            for root_N, penalty_P in zip(root_KN, problems.penalty_KP, strict=True)
+        ]
+
+    def direction(self, target_u: Floats, target_v: Floats) -> Direction:
+        """The Newton direction towards ``u s = target_u`` and ``v w = target_v``."""
+        problems, iterate = self.problems, self.iterate
+        u_shift_KN = target_u / self.iterate.s_KN
+        v_shift_KN = target_v / self.iterate.w_KN
+        goal_KN = self.e_KN - u_shift_KN + v_shift_KN
+        right_KP = self.dual_residual_KP + problems.pulled(self.Q_KN * goal_KN)
+        dc_KP = np.empty_like(right_KP)
+        for k, factor in enumerate(self.factors):
+            dc_KP[k] = dpotrs(factor, right_KP[k], lower=1)[0]
+        dd_KN = self.Q_KN * (goal_KN - problems.fitted(dc_KP))
+        du_KN = u_shift_KN - iterate.u_KN + self.u_over_s_KN * dd_KN
+        dv_KN = v_shift_KN - iterate.v_KN - self.v_over_w_KN * dd_KN
+        return Direction(dc_KP, dd_KN, du_KN, dv_KN)
+
+    def step_lengths(self, direction: Direction) -> tuple[Floats, Floats]:
+        """Longest primal and dual steps, at most 1, that keep u, v, s and w from below zero.
+
+        With a penalty c enters the dual constraint X'd = Rc, so that both take the shorter.
+        """
+        primal_K = _longest(-direction.u_KN / self.iterate.u_KN, -direction.v_KN / self.iterate.v_KN)
+        dual_K = _longest(direction.d_KN / self.iterate.s_KN, -direction.d_KN / self.iterate.w_KN)
+        if self.problems.penalised:
+            primal_K = dual_K = np.minimum(primal_K, dual_K)
+        return primal_K, dual_K
+
+    def products(self, direction: Direction, primal_K: Floats, dual_K: Floats) -> tuple[Floats, Floats]:
+        """Complementarity products ``u s`` and ``v w`` after a step."""
+        a_K1, b_K1 = primal_K[:, None], dual_K[:, None]
+        u_s_KN = (self.iterate.u_KN + a_K1 * direction.u_KN) * (self.iterate.s_KN - b_K1 * direction.d_KN)
+        v_w_KN = (self.iterate.v_KN + a_K1 * direction.v_KN) * (self.iterate.w_KN + b_K1 * direction.d_KN)
+        return u_s_KN, v_w_KN
+
+
+def _predicted_targets(system: _System) -> tuple[Floats, Floats, Floats]:
+    """Mehrotra's targets: centred as far as the affine step falls short, less that step's second-order error."""
+    nothing = np.zeros_like(system.e_KN)
+    affine = system.direction(nothing, nothing)
+    now_u, now_v = system.products(affine, np.zeros(len(nothing)), np.zeros(len(nothing)))
+    then_u, then_v = system.products(affine, *system.step_lengths(affine))
+    mean_K = (now_u.mean(axis=1) + now_v.mean(axis=1)) / 2
+    ratio_K = (then_u.mean(axis=1) + then_v.mean(axis=1)) / 2 / mean_K
+    centre_K1 = (ratio_K**3 * mean_K)[:, None]
+    target_u = centre_K1 + affine.u_KN * affine.d_KN
+    target_v = centre_K1 - affine.v_KN * affine.d_KN
+    return target_u, target_v, centre_K1
+
+
+def _centrality_change(
+    system: _System, direction: Direction, primal_K: Floats, dual_K: Floats, centre_K1: Floats
+) -> tuple[Floats, Floats]:
+    """Gondzio's change of the targets: brings outlying products of a bolder step back to [0.1, 10] x centre."""
+    bolder = [np.minimum(1.0, 1.08 * step_K + 0.08) for step_K in (primal_K, dual_K)]
+    changes = [
+        np.maximum(np.clip(product_KN, 0.1 * centre_K1, 10.0 * centre_K1) - product_KN, -10.0 * centre_K1)
+        for product_KN in system.products(direction, *bolder)
+    ]
+    return changes[0], changes[1]
+
+
+def _affordable_correctors(columns: int, rows: int) -> int:
+    """How many further solves with one factor pay for themselves, by counted operations."""
+    factor = rows * columns**2 + columns**3 / 3
+    solve = 4 * rows * columns + 2 * columns**2 + 150 * rows
+    return sum(factor > multiple * solve for multiple in (5, 15, 40))
+
+
+def _factor(Xt: Floats, root_N: Floats, penalty_P: Floats, scratch: Floats) -> Floats:
+    """Lower Cholesky factor of ``X'QX + R``."""
+    np.multiply(Xt, root_N, out=scratch)
+    gram = dsyrk(1.0, scratch.T, trans=1, lower=1)
+    diagonal_P = gram.diagonal() + penalty_P
+    # The relative inflation is below the iteration's own accuracy; nearly collinear columns need more of it.
+    for inflation in (1e-14, 1e-12, 1e-10, 1e-8):
+        np.fill_diagonal(gram, diagonal_P * (1.0 + inflation))
+        factor, failure = dpotrf(gram, lower=1, clean=0)
+        if failure == 0:
+            return np.asarray(factor, dtype=np.float64)
+    raise WorkError(
+        "A Newton system of a quantile regression is singular to rounding: raise the ridge, or remove nearly collinear "
+        "columns"
+    )
+
+
+def _longest(*rates_KN: Floats) -> Floats:
+    """Longest step, at most 1, at which no variable that shrinks at these rates has passed zero."""
+    fastest_K: Floats = np.maximum.reduce([rate_KN.max(axis=1) for rate_KN in rates_KN])
+    return np.divide(1.0, np.maximum(fastest_K, 1.0))
+
+
+def _choose(first_K1: Bools, first: Direction, second: Direction) -> Direction:
+    names = [field.name for field in fields(Direction)]
+    return Direction(*(np.where(first_K1, getattr(first, name), getattr(second, name)) for name in names))
