@@ -1,0 +1,166 @@
+"""What a report is made of: everything that it reads from a run's directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from factor_ray.errors import InputError
+from factor_ray.report.labels import MARKET, Label, families_of
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A run's measures and tables.
+
+    Attributes
+    ----------
+    description : mapping
+        ``experiment.yaml``.
+    metrics : mapping
+        ``metrics.json``: model, then horizon (text), then measures.
+    portfolios, coefficients, trials : DataFrame
+        The run's tables; see :mod:`factor_ray.tables` for the columns.
+    cost : mapping
+        ``logs/cost.json``: ``seconds``, ``fitted``, ``reused``; empty where the run was measured by hand.
+    cell_sizes : sequence of int
+        Bytes of each stored cell.
+    """
+
+    description: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    portfolios: pd.DataFrame
+    coefficients: pd.DataFrame
+    trials: pd.DataFrame
+    cost: Mapping[str, float]
+    cell_sizes: Sequence[int]
+
+    @cached_property
+    def horizons(self) -> list[int]:
+        """Horizons with measures, in months."""
+        return sorted({int(horizon) for found in self.metrics.values() for horizon in found})
+
+    def labels(self, horizon: int, part: str = "returns") -> list[Label]:
+        """Return the labels that have a part of the measures (returns, consensus, ...), in the order of the file."""
+        found = [Label.read(name) for name, by in self.metrics.items() if part in by.get(str(horizon), {})]
+        return [label for label in found if label.full != MARKET]
+
+    def models(self, horizon: int, part: str = "returns") -> list[Label]:
+        """Return the labels of what was fitted: each family's selected model and variants."""
+        return [label for label in self.labels(horizon, part) if label.is_model]
+
+    def families(self) -> dict[str, list[Label]]:
+        """Return each family's labels, whatever they forecast."""
+        found: dict[str, list[Label]] = {}
+        for name in self.metrics:
+            label = Label.read(name)
+            if label.is_model:
+                found.setdefault(label.family, []).append(label)
+        return found
+
+    def part(self, model: str, horizon: int, *path: str) -> Any:
+        """Return what lies at a path of the measures; None where there is nothing."""
+        found: Any = self.metrics.get(model, {}).get(str(horizon))
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
+
+    def number(self, model: str, horizon: int, *path: str) -> float:
+        """Return one measure; NaN where there is none."""
+        return as_number(self.part(model, horizon, *path))
+
+    def long_short(self, model: str, horizon: int) -> list[Mapping[str, Any]]:
+        """Return the long-short statistics, one mapping for each cost."""
+        return list(self.part(model, horizon, "long_short") or ())
+
+    def consensus_variables(self, horizon: int) -> list[str]:
+        """Return the consensus variables that some model approximates."""
+        found = [self.part(label.full, horizon, "consensus") for label in self.labels(horizon, "consensus")]
+        return list(dict.fromkeys(variable for by in found for variable in by))
+
+    def learns_consensus(self, model: str) -> bool:
+        """Whether the consensus was in the model's loss; without it the bottleneck has no units to be judged in."""
+        label = Label.read(model)
+        own = self._weights[self._weights["family"] == label.family]
+        if label.is_variant:
+            own = own[own["model"] == model]
+        return bool(own.empty or own["learns"].any())
+
+    def consensus_r2(self, model: str, horizon: int, year: str | None = None) -> dict[str, float]:
+        """Return the R2 of each consensus variable, pooled or of one year; NaN where the consensus is not learned."""
+        found = self.part(model, horizon, "consensus") or {}
+        if not self.learns_consensus(model):
+            return dict.fromkeys(found, float("nan"))
+        return {
+            variable: as_number(by["all"]["r2"] if year is None else by["by_year"].get(year))
+            for variable, by in found.items()
+        }
+
+    def mean_consensus_r2(self, model: str, horizon: int, year: str | None = None) -> float:
+        """Return the mean over consensus variables that have an R2; NaN where none has."""
+        known = [value for value in self.consensus_r2(model, horizon, year).values() if np.isfinite(value)]
+        return float(np.mean(known)) if known else float("nan")
+
+    def windows(self, horizon: int) -> list[Mapping[str, Any]]:
+        """Return the horizon's windows: ``train``, ``validation`` (None without) and ``test``, first and last month."""
+        return list(self.description["windows"][horizon])
+
+    @cached_property
+    def hyperparameters(self) -> pd.DataFrame:
+        """One row for each row of the trials, one column for each hyperparameter that some model has."""
+        return pd.DataFrame([json.loads(text) for text in self.trials["hyperparameters"]], index=self.trials.index)
+
+    @cached_property
+    def _weights(self) -> pd.DataFrame:
+        if "consensus_weight" not in self.hyperparameters:
+            return pd.DataFrame({"model": [], "family": [], "learns": []})
+        weight = pd.to_numeric(self.hyperparameters["consensus_weight"])
+        only = self.hyperparameters.get("consensus_only", pd.Series(False, index=weight.index)) == True  # noqa: E712
+        table = pd.DataFrame({"model": self.trials["model"], "learns": (weight > 0) | only})[weight.notna()]
+        return table.assign(family=families_of(table["model"]))
+
+
+def read_contents(directory: Path) -> Contents:
+    """Read what a report needs from a run's directory.
+
+    Raises
+    ------
+    InputError
+        If a file is missing: the run is not finished, or the directory is not a run.
+    """
+    return Contents(
+        description=yaml.safe_load(_text(directory, "experiment.yaml")),
+        metrics=json.loads(_text(directory, "metrics.json")),
+        portfolios=pd.read_parquet(_existing(directory, "portfolios.parquet")),
+        coefficients=pd.read_parquet(_existing(directory, "coefficients.parquet")),
+        trials=pd.read_parquet(_existing(directory, "trials.parquet")),
+        cost=json.loads(_text(directory, "logs/cost.json")) if (directory / "logs" / "cost.json").is_file() else {},
+        cell_sizes=sorted(file.stat().st_size for file in (directory / "cells").rglob("*.safetensors")),
+    )
+
+
+def as_number(value: Any) -> float:
+    """Return a JSON value as a number; null is NaN."""
+    return float("nan") if value is None else float(value)
+
+
+def _existing(directory: Path, name: str) -> Path:
+    file = directory / name
+    if not file.is_file():
+        raise InputError(
+            f"{directory} has no {name}, which the report is made of: finish the run first with "
+            f"`factor-ray resume {directory}`"
+        )
+    return file
+
+
+def _text(directory: Path, name: str) -> str:
+    return _existing(directory, name).read_text(encoding="utf-8")

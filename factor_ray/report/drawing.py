@@ -1,0 +1,202 @@
+"""How every figure is drawn: one style, one palette, and SVG that is the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from factor_ray.report.labels import MARKET, ORACLE, Label
+from factor_ray.report.numbers import plain
+
+INK, MUTED, GRID = "#1c2530", "#66707c", "#e4e8ec"
+WIDTH = 10.4
+"""Width of a figure in inches: the page's column."""
+
+TRAIN, VALIDATION, TEST = "#a9c4de", "#e6a23c", "#00735c"
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+_FAMILIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_BENCHMARKS = {"zero": "#9aa3ad", "historical_mean": "#7b8590", "last_value": "#b3a58f", MARKET: "#66707c"}
+
+_STYLE: Mapping[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "factor_ray",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.edgecolor": "#9aa3ad",
+    "axes.linewidth": 0.7,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": "#9aa3ad",
+    "ytick.color": "#9aa3ad",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "hatch.linewidth": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report: its SVG, what it shows, and how it is to be read."""
+
+    block: ClassVar[str] = "figure"
+
+    key: str
+    title: str
+    svg: str
+    notes: Sequence[str] = ()
+
+
+def draw(key: str, title: str, height: float, paint: Callable[[Canvas], None], notes: Sequence[str] = ()) -> Figure:
+    """Draw a figure of the page's width.
+
+    Parameters
+    ----------
+    key : str
+        The figure's id on the page; the ids inside it begin with it.
+    title : str
+    height : float
+        Inches.
+    paint : callable
+        Draws onto an empty canvas with constrained layout.
+    notes : sequence of str
+        Sentences of the caption.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context(dict(_STYLE)):
+        canvas = Canvas(figsize=(WIDTH, height), layout="constrained")
+        canvas.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)  # type: ignore[union-attr]
+        FigureCanvasSVG(canvas)
+        paint(canvas)
+        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return Figure(key, title, _inline(buffer.getvalue(), key, title), notes)
+
+
+def grid_of(canvas: Canvas, count: int, columns: int, **options: Any) -> list[Axes]:
+    """Return ``count`` axes in rows of ``columns``."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    axes = canvas.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    return list(axes[:count])
+
+
+def style_of(label: Label, labels: Sequence[Label]) -> dict[str, Any]:
+    """Return colour, line and depth of a label among those that are drawn beside it.
+
+    A family has one colour; its variants run from dark to light along their order; benchmarks are grey.
+    """
+    if label.full == ORACLE:
+        return {"color": INK, "linestyle": (0, (1, 1.5)), "linewidth": 1.3}
+    if not label.is_model:
+        return {"color": _BENCHMARKS.get(label.family, MUTED), "linestyle": (0, (4, 2)), "linewidth": 1.2}
+    families = list(dict.fromkeys(other.family for other in labels if other.is_model))
+    siblings = [other for other in labels if other.is_variant and other.family == label.family]
+    if not label.is_variant:
+        return {"color": _FAMILIES[families.index(label.family) % len(_FAMILIES)], "linewidth": 2.2, "zorder": 4}
+    place = siblings.index(label) / max(len(siblings) - 1, 1)
+    name = ("viridis", "plasma", "cividis")[families.index(label.family) % 3]
+    return {"color": to_hex(mpl.colormaps[name](0.05 + 0.83 * place)), "linewidth": 1.1}
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], height: float) -> None:
+    """Write names at the right edge of an axes, beside the heights at which their lines end, moved apart.
+
+    Parameters
+    ----------
+    axes : Axes
+        With its final limits.
+    ends : sequence of (y, text, colour)
+    height : float
+        Inches that the axes takes, about.
+    """
+    low, high = axes.get_ylim()
+    apart = 0.155 / height
+    places = sorted(((y - low) / (high - low), text, colour) for y, text, colour in ends if np.isfinite(y))
+    heights = [place for place, _, _ in places]
+    for _ in range(200):
+        moved = False
+        for i in range(len(heights) - 1):
+            short = apart - (heights[i + 1] - heights[i])
+            if short > 1e-6:
+                heights[i] -= short / 2
+                heights[i + 1] += short / 2
+                moved = True
+        if not moved:
+            break
+    for y, (_, text, colour) in zip(heights, places, strict=True):
+        axes.annotate(
+            text,
+            (1.0, y),
+            xycoords="axes fraction",
+            xytext=(5, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=8,
+            annotation_clip=False,
+        )
+
+
+def percent_axis(axes: Axes, *, axis: str = "y") -> None:
+    """Write an axis of decimals in percent."""
+    chosen = axes.yaxis if axis == "y" else axes.xaxis
+    chosen.set_major_locator(MaxNLocator(5))
+    chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(round(100 * value, 6)) + "%"))
+
+
+def plain_axis(axes: Axes, *, axis: str = "y") -> None:
+    """Write an axis of numbers with a true minus and no more digits than needed."""
+    chosen = axes.yaxis if axis == "y" else axes.xaxis
+    chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+
+
+def whole_axis(axes: Axes, *, axis: str = "x") -> None:
+    """Put the ticks of an axis at whole numbers."""
+    chosen = axes.yaxis if axis == "y" else axes.xaxis
+    chosen.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+
+
+def _inline(svg: str, key: str, title: str) -> str:
+    """Return an SVG as part of a page: no prologue, no names that could meet another figure's, the page's own font."""
+    body = svg[svg.index("<svg") :]
+    view = re.search(r'viewBox="([^"]*)"', body)
+    assert view is not None
+    inner = body[body.index(">") + 1 : body.rindex("</svg>")]
+    inner = re.sub(r"<metadata>.*?</metadata>", "", inner, flags=re.DOTALL)
+    inner = re.sub(r"<style.*?</style>", "", inner, flags=re.DOTALL)
+    inner = re.sub(r"<!--.*?-->", "", inner, flags=re.DOTALL)
+    inner = re.sub(r'<g id="[^"]*"', "<g", inner)
+    inner = inner.replace("xlink:href=", "href=")
+    inner = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", inner)
+    inner = re.sub(r"font: (\d*\.?\d+)px [^;\"]*", r"font-size: \1px", inner)
+    inner = re.sub(r"font: (bold|700) (\d*\.?\d+)px [^;\"]*", r"font-weight: bold; font-size: \2px", inner)
+    inner = re.sub(r"\n\s*", "\n", inner)
+    return f'<svg class="drawing" viewBox="{view[1]}" role="img" aria-label="{title}">{inner.strip()}\n</svg>'

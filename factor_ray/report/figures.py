@@ -1,0 +1,282 @@
+"""The figures of forecasts: windows, sweeps, years, and the prediction layer's coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import Patch
+
+from factor_ray.data.months import parse_month
+from factor_ray.report.contents import Contents
+from factor_ray.report.drawing import (
+    GRID,
+    INK,
+    MUTED,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Figure,
+    draw,
+    grid_of,
+    label_ends,
+    percent_axis,
+    plain_axis,
+    style_of,
+)
+from factor_ray.report.labels import ORACLE, Label, families_of, sign, swept_numbers
+from factor_ray.report.tables import horizon_heading, test_years
+
+_MOST_YEARLY_SERIES = 4
+
+
+def windows_figure(contents: Contents) -> Figure:
+    """Draw training, validation, embargo and test months of every window, one panel for horizons that share them."""
+    shared: dict[str, list[int]] = {}
+    for horizon in contents.description["windows"]:
+        shared.setdefault(repr(contents.windows(horizon)), []).append(horizon)
+    groups = list(shared.values())
+    count = max(len(contents.windows(group[0])) for group in groups)
+
+    def paint(canvas: Canvas) -> None:
+        columns = min(len(groups), 2)
+        for axes, horizons in zip(grid_of(canvas, len(groups), columns, sharex=True), groups, strict=True):
+            _paint_windows(axes, contents.windows(horizons[0]))
+            written = ", ".join(map(str, horizons))
+            axes.set_title(f"Horizon {written} month{'s' if horizons != [1] else ''}", pad=4)
+        names = {"training": TRAIN, "validation": VALIDATION, "test": TEST}
+        patches = [Patch(color=colour, label=name) for name, colour in names.items()]
+        patches.insert(2, Patch(facecolor="white", edgecolor=MUTED, hatch="/////", label="embargo"))
+        canvas.legend(handles=patches, loc="outside lower left", ncols=4)
+
+    rows = -(-len(groups) // 2)
+    notes = ["Months of formation. An embargo keeps months free whose returns reach into the months that follow."]
+    return draw("windows", "Windows", rows * (0.55 + 0.17 * min(count, 24)) + 0.45, paint, notes)
+
+
+def sweep_figures(contents: Contents) -> list[Figure]:
+    """Draw R2 of returns and of the consensus against each hyperparameter that is swept over numbers."""
+    found = []
+    for family, labels in contents.families().items():
+        for name in swept_numbers(labels):
+            found.append(_sweep_figure(contents, family, [label for label in labels if label.is_variant], name))
+    return found
+
+
+def yearly_figure(contents: Contents) -> Figure | None:
+    """Draw R2 by test year: returns on the left and, where there is one, the mean consensus on the right."""
+    parts = ["returns"]
+    if any(contents.labels(h, "consensus") for h in contents.horizons):
+        parts.append("consensus")
+    horizons = [h for h in contents.horizons if len(test_years(contents, h, "returns")) > 1]
+    if not horizons:
+        return None
+
+    def paint(canvas: Canvas) -> None:
+        every = grid_of(canvas, len(horizons) * len(parts), len(parts))
+        for row, horizon in enumerate(horizons):
+            for column, part in enumerate(parts):
+                axes = every[row * len(parts) + column]
+                _paint_years(axes, contents, horizon, part)
+                what = "return" if part == "returns" else "mean consensus"
+                axes.set_title(f"R² of the {what}, {horizon}-month horizon")
+
+    notes = ["R² against zero, of each calendar year of formation."]
+    return draw("by-year", "R² by test year", 2.2 * len(horizons) + 0.1, paint, notes)
+
+
+def coefficients_figure(contents: Contents) -> Figure | None:
+    """Draw the prediction layer's coefficients by window, coloured by the R2 of their consensus variable."""
+    shown: list[tuple[int, str]] = []
+    for horizon in contents.horizons:
+        for family in contents.families():
+            label = _best_at_consensus(contents, family, horizon)
+            if label is not None:
+                shown.append((horizon, label))
+    if not shown:
+        return None
+    variables = contents.consensus_variables(shown[0][0])
+
+    def paint(canvas: Canvas) -> None:
+        every = grid_of(canvas, len(shown), 2)
+        norm, colours = Normalize(0, 1), mpl.colormaps["viridis"]
+        for axes, (horizon, model) in zip(every, shown, strict=True):
+            _paint_coefficients(axes, contents, horizon, model, variables)
+            axes.set_title(f"{Label.read(model).text}, {horizon}-month horizon")
+        bar = canvas.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=every, shrink=0.6, pad=0.015, aspect=25)
+        bar.set_label("R² of the consensus variable")
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        percent_axis(bar.ax)
+
+    rows = -(-len(shown) // 2)
+    notes = [
+        "Change of the return forecast for a unit of the approximated consensus, mean over members. Within a variable, "
+        "windows run from the first (top) to the last (bottom, ringed). Drawn is each family's variant whose consensus "
+        "is approximated best; colour is the pooled out-of-sample R², and grey where that is not positive."
+    ]
+    return draw(
+        "coefficients", "Coefficients of the prediction layer", rows * (0.5 + 0.3 * len(variables)), paint, notes
+    )
+
+
+def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
+    for row, window in enumerate(windows):
+        spans = {name: _years(window[name]) for name in ("train", "validation", "test") if window.get(name)}
+        ends = list(spans.values())
+        for (_, end), (start, _) in zip(ends, ends[1:], strict=False):
+            if start > end:
+                axes.barh(
+                    row,
+                    start - end,
+                    left=end,
+                    height=0.62,
+                    facecolor="white",
+                    edgecolor="#b8c0c8",
+                    linewidth=0,
+                    hatch="/////",
+                )
+        for name, colour in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
+            if name in spans:
+                start, end = spans[name]
+                axes.barh(row, end - start, left=start, height=0.62, color=colour, linewidth=0)
+    axes.set_ylim(len(windows) - 0.4, -0.6)
+    step = max(1, -(-len(windows) // 12))
+    shown = range(0, len(windows), step)
+    axes.set_yticks(list(shown), [str(row + 1) for row in shown])
+    axes.set_ylabel("window")
+    axes.grid(axis="y", visible=False)
+
+
+def _years(months: Sequence[str]) -> tuple[float, float]:
+    """Return where a range of months begins and ends on an axis of years."""
+    return parse_month(months[0]) / 12 + 1970, (parse_month(months[1]) + 1) / 12 + 1970
+
+
+def _sweep_figure(contents: Contents, family: str, variants: Sequence[Label], name: str) -> Figure:
+    parts = (
+        ["returns"] if not any(contents.labels(h, "consensus") for h in contents.horizons) else ["returns", "consensus"]
+    )
+    horizons = [h for h in contents.horizons if any(label in contents.labels(h) for label in variants)]
+    columns = len(horizons) if len(horizons) > 1 else len(parts)
+
+    def paint(canvas: Canvas) -> None:
+        every = grid_of(canvas, len(horizons) * len(parts), columns)
+        for row, part in enumerate(parts):
+            for column, horizon in enumerate(horizons):
+                axes = every[row * len(horizons) + column]
+                _paint_sweep(axes, contents, family, variants, name, horizon, part)
+                what = "Return R²" if part == "returns" else "Mean consensus R²"
+                axes.set_title(f"{what}, h = {horizon}")
+                if row == len(parts) - 1 or len(horizons) == 1:
+                    axes.set_xlabel(sign(name) if sign(name) == name else f"{sign(name)} ({name})")
+
+    rows = -(-len(horizons) * len(parts) // columns)
+    notes = [
+        f"Out-of-sample R² against zero of each {family} variant. Dashed: the {family} that validation selected window "
+        "by window; dotted: the oracle of a simulated market; grey: the historical mean. Vertical scales differ."
+    ]
+    return draw(f"sweep-{family}-{name}", f"R² against {sign(name)}", 2.35 * rows + 0.1, paint, notes)
+
+
+def _paint_sweep(
+    axes: Axes, contents: Contents, family: str, variants: Sequence[Label], name: str, horizon: int, part: str
+) -> None:
+    def r2(model: str) -> float:
+        if part == "consensus":
+            return contents.mean_consensus_r2(model, horizon)
+        return contents.number(model, horizon, "returns", "all", "r2")
+
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for label in variants:
+        others = ", ".join(f"{sign(n)} = {v}" for n, v in label.settings if n != name)
+        lines.setdefault(others, []).append((label.value(name) or 0.0, r2(label.full)))
+    colours = [
+        style_of(Label(str(i), str(i)), [Label(str(j), str(j)) for j in range(len(lines))])["color"]
+        for i in range(len(lines))
+    ]
+    ends = []
+    for (others, points), colour in zip(lines.items(), colours, strict=True):
+        xs, ys = zip(*sorted(points), strict=True)
+        axes.plot(xs, ys, marker="o", color=colour, clip_on=False, zorder=3)
+        ends.append((ys[-1], others, colour))
+    marks = [(family, {"color": INK, "linestyle": (0, (5, 2)), "linewidth": 1.1}, "selected")]
+    if part == "returns":
+        marks += [
+            (ORACLE, {"color": INK, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}, "oracle"),
+            ("historical_mean", {"color": "#7b8590", "linewidth": 1.0}, "hist. mean"),
+        ]
+    for model, style, text in marks:
+        if np.isfinite(r2(model)) and contents.part(model, horizon):
+            axes.axhline(r2(model), **style)
+            ends.append((r2(model), text, str(style["color"])))
+    axes.margins(x=0.03, y=0.12)
+    percent_axis(axes)
+    plain_axis(axes, axis="x")
+    label_ends(axes, [end for end in ends if end[1]], 1.7)
+
+
+def _paint_years(axes: Axes, contents: Contents, horizon: int, part: str) -> None:
+    years = test_years(contents, horizon, "returns")
+    labels = contents.labels(horizon)
+    shown = _yearly_series(contents, horizon, part)
+    width = 0.8 / max(len(shown), 1)
+    for place, label in enumerate(shown):
+        values = [
+            contents.mean_consensus_r2(label.full, horizon, year)
+            if part == "consensus"
+            else contents.number(label.full, horizon, "returns", "by_year", year, "r2")
+            for year in years
+        ]
+        colour = style_of(label, labels)["color"]
+        at = np.arange(len(years)) + (place - (len(shown) - 1) / 2) * width
+        axes.bar(at, values, width * 0.92, color=colour, label=label.text)
+    axes.axhline(0, color="#9aa3ad", linewidth=0.8)
+    step = max(1, -(-len(years) // 12))
+    axes.set_xticks(range(0, len(years), step), years[::step])
+    axes.grid(axis="x", visible=False)
+    percent_axis(axes)
+    if shown:
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.02), ncols=len(shown), handlelength=0.9, columnspacing=1.1)
+        axes.margins(y=0.18)
+
+
+def _yearly_series(contents: Contents, horizon: int, part: str) -> list[Label]:
+    """Return what the bars show: the first variant of each sweep (the naive network), then what was selected."""
+    models = contents.models(horizon, part)
+    if part == "consensus":
+        models = [label for label in models if contents.learns_consensus(label.full)]
+    first = {label.family: label for label in reversed(models) if label.is_variant}
+    chosen = [label for label in models if not label.is_variant or label in first.values()]
+    return sorted(chosen, key=lambda label: not label.is_variant)[:_MOST_YEARLY_SERIES]
+
+
+def _best_at_consensus(contents: Contents, family: str, horizon: int) -> str | None:
+    """Return the family's label with coefficients whose consensus is approximated best."""
+    table = contents.coefficients
+    there = table.loc[(table["horizon"] == horizon) & (families_of(table["model"]) == family), "model"].unique()
+    r2 = {model: contents.mean_consensus_r2(model, horizon) for model in there}
+    known = {model: value for model, value in r2.items() if np.isfinite(value)}
+    return max(known, key=lambda model: known[model]) if known else None
+
+
+def _paint_coefficients(axes: Axes, contents: Contents, horizon: int, model: str, variables: Sequence[str]) -> None:
+    table = contents.coefficients
+    own = table[(table["model"] == model) & (table["horizon"] == horizon)]
+    r2 = contents.consensus_r2(model, horizon)
+    axes.axvline(0, color="#9aa3ad", linewidth=0.9)
+    for row, variable in enumerate(variables):
+        values = own.loc[own["variable"] == variable].sort_values("window")["coefficient"].to_numpy()
+        heights = row + np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else np.full(len(values), float(row))
+        good = r2.get(variable, float("nan"))
+        colour = mpl.colormaps["viridis"](good) if good > 0 else "#b8c0c8"
+        axes.plot(values, heights, color=GRID, linewidth=1.0, zorder=2)
+        axes.scatter(values, heights, s=16, color=colour, zorder=3, linewidths=0)
+        axes.scatter(values[-1:], heights[-1:], s=34, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
+    axes.set_yticks(range(len(variables)), list(variables))
+    axes.set_ylim(len(variables) - 0.4, -0.6)
+    percent_axis(axes, axis="x")

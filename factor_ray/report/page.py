@@ -1,0 +1,119 @@
+"""One self-contained page: the sections of the report in their order, and the file that they are written to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from factor_ray.report import figures, headline, portfolio_figures, portfolio_tables, search, search_figures, tables
+from factor_ray.report.contents import Contents, read_contents
+from factor_ray.report.drawing import Figure
+from factor_ray.report.tables import Table
+from factor_ray.runner.cells import write_atomically
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: tables and figures in their order, and sentences before them."""
+
+    key: str
+    title: str
+    blocks: Sequence[Table | Figure]
+    lead: Sequence[str] = ()
+    items: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+
+
+def write_report(directory: Path) -> Path:
+    """Write a run's report from its directory alone.
+
+    Parameters
+    ----------
+    directory : Path
+        Of a finished run: ``experiment.yaml``, ``metrics.json`` and the tables are read, nothing else is needed.
+
+    Returns
+    -------
+    Path
+        ``report.html`` in that directory: one file that needs no network, and the same bytes for the same directory.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, naming it and the remedy.
+    WorkError
+        If the directory cannot be written; an earlier report is kept then.
+    """
+    path = directory / "report.html"
+    write_atomically(path, render(read_contents(directory)).encode("utf-8"))
+    return path
+
+
+def render(contents: Contents) -> str:
+    """Return the page."""
+    environment = Environment(
+        loader=PackageLoader("factor_ray.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [section for section in _sections(contents) if section.blocks or section.lead]
+    return environment.get_template("report.html").render(
+        name=contents.description["experiment"]["name"],
+        answer=headline.answer(contents),
+        headline=headline.headline_table(contents),
+        facts=headline.data_facts(contents),
+        files=headline.files_table(contents),
+        notes=contents.description["notes"],
+        looked_ahead=headline.looked_ahead(contents),
+        sections=sections,
+    )
+
+
+def _sections(contents: Contents) -> list[Section]:
+    sentence, named = search.failures(contents)
+    return [
+        Section("windows", "Windows", [figures.windows_figure(contents)]),
+        Section(
+            "forecasts",
+            "Forecasts of returns and of the consensus",
+            _there(
+                tables.accuracy_table(contents),
+                tables.consensus_table(contents),
+                *figures.sweep_figures(contents),
+                figures.yearly_figure(contents),
+                *tables.yearly_tables(contents),
+                figures.coefficients_figure(contents),
+            ),
+        ),
+        Section(
+            "portfolios",
+            "Portfolios",
+            _there(
+                portfolio_tables.sorted_portfolios_table(contents),
+                portfolio_figures.cumulative_figure(contents),
+                portfolio_tables.long_short_table(contents),
+                portfolio_tables.costs_table(contents),
+            ),
+        ),
+        Section(
+            "search",
+            "Search and selection",
+            _there(
+                *search_figures.search_figures(contents),
+                search.selection_table(contents),
+                *search_figures.loss_figures(contents),
+            ),
+            lead=[sentence],
+            items=named,
+        ),
+        Section("cost", "Cost of the run", [search.cost_table(contents)], facts=search.cost_facts(contents)),
+    ]
+
+
+def _there(*blocks: Table | Figure | None) -> list[Table | Figure]:
+    return [block for block in blocks if block is not None]
