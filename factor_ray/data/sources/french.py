@@ -20,6 +20,7 @@ UNTITLED = "Monthly"
 _MISSING = (-99.99, -999.0)
 _DATED = re.compile(r'^\s*"?(\d{4}|\d{6}|\d{8})"?\s*,')
 _PERCENT = re.compile(r"\breturns?\b|\bfactors?\b", re.IGNORECASE)
+_CORNERS = ("", "date", "month", "yyyymm", "year")
 _LINEARMODELS = "dates,MktRF,SMB,HML,Mom,RF,"
 
 
@@ -127,7 +128,7 @@ def _blocks(text: str) -> Iterator[_Block]:
 def _opened(above: list[list[str]], line: int) -> _Block:
     while above and not above[-1]:
         above.pop()
-    names = above.pop() if above and len(above[-1]) > 1 else []
+    names = above.pop() if above and len(above[-1]) > 1 and above[-1][0].lower() in _CORNERS else []
     while names and not names[-1]:
         names.pop()
     prose: list[str] = []

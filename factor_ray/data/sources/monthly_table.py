@@ -64,12 +64,11 @@ def monthly_table(path: str | Path, *, columns: Sequence[str] | None = None) -> 
     names = [name for name in table.columns if name not in dates] if columns is None else list(columns)
     absent = [name for name in names if name not in table.columns]
     if absent:
-        raise InputError(
-            f"{path} has no column {absent[0]!r}; it has {list(map(str, table.columns))}: name one of them"
-        )
-    values, notes = _once_a_month(path, to_numbers(path, table[names].set_axis(index, axis="index")))
-    values = on_every_month(path, values)
-    values.attrs["notes"] = notes
+        raise InputError(f"{path} has no column {absent[0]!r}; it has {list(map(str, table.columns))}: name those")
+    once, notes = _once_a_month(path, to_numbers(path, table[names].set_axis(index, axis="index")))
+    values = on_every_month(path, once)
+    absent_months = values.index.difference(once.index)
+    values.attrs["notes"] = notes + [f"{path.name}: no row for {month}" for month in absent_months]
     return values
 
 
