@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from pathlib import Path
@@ -80,7 +81,7 @@ def _read(path: Path) -> pl.DataFrame:
     text = read_text(path).lstrip("\n")
     first, _, rest = text.partition("\n")
     delimiter = max(",;\t", key=first.count)
-    names, body = [name.strip().strip('"') for name in first.split(delimiter)], rest
+    names, body = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))], rest
     if len(names) < 2:
         raise InputError(f"{path} must be delimited by commas, semicolons or tabs; its first line is {first[:60]!r}")
     if len(set(names[1:])) < len(names[1:]):
@@ -104,8 +105,9 @@ def _read(path: Path) -> pl.DataFrame:
 
 def _two_headers(path: Path, first: list[str], rest: str, delimiter: str) -> tuple[list[str], str]:
     line, _, body = rest.partition("\n")
-    second = [name.strip().strip('"') for name in line.split(delimiter)]
-    if len(second) != len(first) or not (any(_FIELD_ALONE.match(name) for name in first + second)):
+    second = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
+    of_fields = [all(_FIELD_ALONE.match(name) for name in names[1:]) for names in (first, second)]
+    if len(second) != len(first) or not any(of_fields):
         repeated = next(name for name in first if first.count(name) > 1)
         raise InputError(f"{path} has two columns named {repeated!r}: rename or remove one")
     third, _, below = body.partition("\n")
@@ -119,9 +121,10 @@ def _long(path: Path, table: pl.DataFrame) -> pl.DataFrame:
     date = next((lower[name] for name in _DATES if name in lower), table.columns[0])
     dates = _dates(path, table[date])
     fields = {_field(match): name for name in table.columns if (match := _FIELD_ALONE.match(name.strip()))}
-    if "close" not in fields and not dates.is_duplicated().any():
-        return _of_wide(path, table.drop(date), dates)
     asset = next((lower[name] for name in _ASSETS if name in lower), None)
+    names_assets = asset is not None and not table[asset].dtype.is_numeric()
+    if "close" not in fields and not names_assets and not dates.is_duplicated().any():
+        return _of_wide(path, table.drop(date), dates)
     if asset is None or "close" not in fields:
         raise InputError(
             f"{path} must have a column of assets (named {', '.join(_ASSETS[:4])}) and one named close; it has "
@@ -132,9 +135,18 @@ def _long(path: Path, table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _of_wide(path: Path, table: pl.DataFrame, dates: pl.Series) -> pl.DataFrame:
+    patterns = (_FIELD_LAST, _FIELD_FIRST)
+    # One order for all columns: with Lowe's ticker, "Open LOW" alone could be read both ways.
+    named = next((one for one in patterns if all(one.match(name) for name in table.columns)), None)
+    odd = next((name for name in table.columns if not any(one.match(name) for one in patterns)), None)
+    if named is None and any(one.match(name) for one in patterns for name in table.columns):
+        raise InputError(
+            f"{path} must name all columns but the date by asset and field in one order, as AAPL_Close or Close_AAPL; "
+            f"got {odd or table.columns[0]!r}: rename or remove it"
+        )
     pieces: dict[str, list[pl.Series]] = {}
     for name in table.columns:
-        match = _FIELD_LAST.match(name) or _FIELD_FIRST.match(name)
+        match = named.match(name) if named else None
         asset, field = (match["asset"], _field(match)) if match else (name, "close")
         pieces.setdefault(asset, []).append(_numbers(path, table[name]).alias(field))
     without = next((asset for asset, columns in pieces.items() if "close" not in {c.name for c in columns}), None)
