@@ -1,0 +1,128 @@
+"""Random quantile regressions against HiGHS, and against a duality gap computed here in plain numpy.
+
+The proof: for any d with tau - 1 <= d_i <= tau and x_j'd = 0 in columns without penalty, the least objective is at
+least ``mean(y d) - sum over penalised j of (x_j'd / N)^2 / (4 ridge)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from factor_ray.models.quantile import quantile_regression
+
+NOISES = ("normal", "student2", "cauchy", "rounded", "three_values", "skewed")
+DESIGNS = ("normal", "dummies", "correlated", "duplicated", "scaled")
+RELATIVE = 1e-8
+
+
+@dataclass(frozen=True)
+class Problem:
+    X: np.ndarray
+    y: np.ndarray
+    tau: float
+    ridge: float
+
+    @property
+    def rounding(self):
+        """What cannot be told from zero in an objective whose residuals come out near zero."""
+        return 1e-13 * np.mean(np.abs(self.y))
+
+
+def random_problem(seed, most_numbers):
+    rng = np.random.default_rng(seed)
+    n = int(np.exp(rng.uniform(np.log(30), np.log(5000))))
+    p = int(np.exp(rng.uniform(0, np.log(680))))
+    p = max(1, min(p, most_numbers // n))
+    X = rng.standard_normal((n, p))
+    match DESIGNS[seed % len(DESIGNS)]:
+        case "dummies":
+            X = (X > 0.5).astype(float)
+        case "correlated":
+            X = 0.9 * rng.standard_normal((n, 1)) + 0.1 * X
+        case "duplicated" if p > 3:
+            X[:, 1], X[:, 3] = X[:, 2], 2.0
+        case "scaled":
+            X = X * 10.0 ** rng.uniform(-2, 2, p)
+    X[:, 0] = 1.0
+    noise = {
+        "normal": lambda: rng.standard_normal(n),
+        "student2": lambda: rng.standard_t(2, n),
+        "cauchy": lambda: rng.standard_cauchy(n),
+        "rounded": lambda: np.round(rng.standard_normal(n), 1),
+        "three_values": lambda: rng.choice([-1.0, 0.0, 5.0], n),
+        "skewed": lambda: rng.exponential(1.0, n),
+    }[NOISES[seed // len(DESIGNS) % len(NOISES)]]()
+    scale = 10.0 ** rng.integers(-4, 4)
+    y = scale * (noise + 0.3 * X[:, :5].sum(axis=1) / np.abs(X).mean())
+    tau = float(rng.choice([0.01, 0.05, 0.5, 0.95, 0.99, rng.uniform(0.01, 0.99)]))
+    return Problem(X, y, tau, float(10.0 ** rng.uniform(-5, 1)) / np.mean(np.abs(y)))
+
+
+def pinball_mean(problem, c):
+    e = problem.y - problem.X @ c
+    return float(np.mean(e * (problem.tau - (e < 0))))
+
+
+def proven_bound(problem, ridge, duals):
+    """A lower bound of the least objective, from duals moved to where the bound holds exactly."""
+    X, y, n = problem.X, problem.y, len(problem.y)
+    without_penalty = X if ridge == 0.0 else X[:, :1]
+    d = duals - without_penalty @ np.linalg.lstsq(without_penalty, duals, rcond=1e-12)[0]
+    d = d / max(1.0, float(d.max()) / problem.tau, float(d.min()) / (problem.tau - 1.0))
+    bound = float(np.mean(y * d))
+    if ridge > 0.0:
+        bound -= float(np.sum((X[:, 1:].T @ d / n) ** 2)) / (4.0 * ridge)
+    return bound
+
+
+def highs_objective(problem):
+    """Objective by HiGHS on the dual program, or None where it does not finish."""
+    result = linprog(
+        -problem.y,
+        A_eq=problem.X.T,
+        b_eq=np.zeros(problem.X.shape[1]),
+        bounds=(problem.tau - 1.0, problem.tau),
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10, "time_limit": 60.0},
+    )
+    return -result.fun / len(problem.y) if result.status == 0 else None
+
+
+def check(problem, against_highs):
+    """Whether HiGHS answered; fails unless every fit of the problem is proven optimal."""
+    n, p = problem.X.shape
+    answered = False
+    for ridge in (0.0, problem.ridge) if n >= p else (problem.ridge,):
+        fit = quantile_regression(problem.X, problem.y, problem.tau, ridge)
+        recomputed = pinball_mean(problem, fit.coefficients) + ridge * float(np.sum(fit.coefficients[1:] ** 2))
+        assert fit.objective == pytest.approx(recomputed, rel=1e-10, abs=problem.rounding)
+        allowed = RELATIVE * fit.objective + problem.rounding
+        assert fit.gap <= allowed
+        assert fit.objective - proven_bound(problem, ridge, fit.duals) <= allowed
+        if against_highs and ridge == 0.0:
+            highs = highs_objective(problem)
+            answered = highs is not None
+            assert not answered or abs(fit.objective - highs) <= allowed
+    return answered
+
+
+def test_sixty_problems_agree_with_highs_and_are_proven_optimal():
+    answered = [check(random_problem(seed, most_numbers=60_000), against_highs=True) for seed in range(60)]
+    assert sum(answered) >= 50
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_five_hundred_problems_agree_with_highs_and_are_proven_optimal():
+    answered, large = [], 0
+    for seed in range(500):
+        problem = random_problem(1000 + seed, most_numbers=1_000_000 if large >= 5 else 3_400_000)
+        is_large = problem.X.size > 1_000_000
+        large += is_large
+        answered.append(check(problem, against_highs=not is_large))
+    print(f"HiGHS answered {sum(answered)} of {len(answered)}; the others are proven by their duality gap")
+    assert sum(answered) >= 400
