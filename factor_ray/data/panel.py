@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,24 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from factor_ray.data.macro import Macro
-from factor_ray.data.months import MonthArray, format_month, month_ends, to_months
+from factor_ray.data.months import MonthArray, month_ends, to_months
+from factor_ray.data.panel_rules import (
+    Roles,
+    existing_file,
+    identifiers,
+    numbers,
+    require_columns,
+    require_every_month,
+    require_finite,
+    require_returns,
+    require_unique,
+    require_varying,
+)
 from factor_ray.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
 
 _METADATA = b"factor_ray"
-_PERCENT_SUSPECTED = 0.5  # median absolute monthly return above which returns cannot be decimals
 
 
 @dataclass(frozen=True)
@@ -87,17 +97,17 @@ class Panel:
         InputError
             If a column is missing or a rule above is broken; the sentence names the column and the month.
         """
-        roles = _Roles(month, asset, returns, tuple(characteristics), tuple(consensus), risk_free, market_cap)
+        roles = Roles(month, asset, returns, tuple(characteristics), tuple(consensus), risk_free, market_cap)
         named = frame.set_axis(list(map(str, frame.columns)), axis=1)
-        _require_columns(roles, list(named.columns), "the frame")
+        require_columns(roles, list(named.columns), "the frame")
         return _assemble(roles, lambda name: named[name], "the frame", macro)
 
     @classmethod
     def from_parquet(cls, path: str | Path, **roles: Any) -> Panel:
         """Build a panel from a Parquet file; keywords as in :meth:`from_frame`. Only the named columns are read."""
-        file, wanted, macro = _existing(path), _Roles.of(roles), roles.get("macro")
+        file, wanted, macro = existing_file(path), Roles.of(roles), roles.get("macro")
         try:
-            _require_columns(wanted, pa_parquet.read_schema(file).names, str(path))
+            require_columns(wanted, pa_parquet.read_schema(file).names, str(path))
             table = pa_parquet.read_table(file, columns=wanted.names())
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{path} must be a Parquet file; it cannot be read as one ({error})") from error
@@ -106,11 +116,11 @@ class Panel:
     @classmethod
     def from_csv(cls, path: str | Path, **roles: Any) -> Panel:
         """Build a panel from a CSV file with one header line; keywords as in :meth:`from_frame`."""
-        file, wanted, macro = _existing(path), _Roles.of(roles), roles.get("macro")
+        file, wanted, macro = existing_file(path), Roles.of(roles), roles.get("macro")
         try:
             with file.open(encoding="utf-8-sig", newline="") as lines:
                 header = next(csv.reader(lines), [])
-            _require_columns(wanted, header, str(path))
+            require_columns(wanted, header, str(path))
             options = pa_csv.ConvertOptions(include_columns=wanted.names(), strings_can_be_null=True)
             table = pa_csv.read_csv(file, convert_options=options)
         except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
@@ -234,78 +244,26 @@ class Panel:
         return np.asarray(flat).reshape(len(self), width)
 
 
-@dataclass(frozen=True)
-class _Roles:
-    month: str
-    asset: str
-    returns: str
-    characteristics: tuple[str, ...]
-    consensus: tuple[str, ...] = ()
-    risk_free: str | None = None
-    market_cap: str | None = None
-
-    @classmethod
-    def of(cls, keywords: Mapping[str, Any]) -> _Roles:
-        given = {name: value for name, value in keywords.items() if name != "macro"}
-        for name in ("characteristics", "consensus"):
-            given[name] = tuple(given.get(name, ()))
-        return cls(**given)
-
-    def names(self) -> list[str]:
-        single = [self.month, self.asset, self.returns, self.risk_free, self.market_cap]
-        return [name for name in single if name is not None] + [*self.characteristics, *self.consensus]
-
-
-def _existing(path: str | Path) -> Path:
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{path} must be a file; there is none: check the path (it is taken from {Path.cwd()})")
-    return file
-
-
-def _require_columns(roles: _Roles, present: Sequence[str], source: str) -> None:
-    if not roles.characteristics:
-        raise InputError("a panel needs at least one characteristic: name its column in `characteristics`")
-    if not present:
-        raise InputError(f"{source} is empty: a panel needs at least one asset and month")
-    wanted = roles.names()
-    repeated = next((name for name in wanted if wanted.count(name) > 1), None)
-    if repeated is not None:
-        raise InputError(f"column {repeated!r} is named for two roles: a column may play only one")
-    for name in wanted:
-        if list(present).count(name) > 1:
-            raise InputError(f"{source} has two columns {name!r}: rename or remove one")
-        if name not in present:
-            spelled = {column.lower(): column for column in reversed(present)}
-            near = difflib.get_close_matches(name.lower(), spelled, n=1)
-            hint = (
-                f"did you mean {spelled[near[0]]!r}?"
-                if near
-                else f"its columns are {', '.join(map(str, present[:12]))}"
-            )
-            raise InputError(f"{source} must have a column {name!r}; {hint}")
-
-
-def _assemble(roles: _Roles, read: Callable[[str], pd.Series], source: str, macro: Macro | None) -> Panel:
+def _assemble(roles: Roles, read: Callable[[str], pd.Series], source: str, macro: Macro | None) -> Panel:
     months = to_months(read(roles.month), column=roles.month)
     if len(months) == 0:
         raise InputError(f"{source} has no rows: a panel needs at least one asset and month")
-    assets = _identifiers(read(roles.asset), roles.asset)
+    assets = identifiers(read(roles.asset), roles.asset)
     codes, labels = pd.factorize(assets, sort=True)
     order = np.lexsort((codes, months))
     months, codes = months[order], codes[order]
-    _require_unique(months, codes, labels, source)
-    _require_every_month(months, source)
+    require_unique(months, codes, labels, source)
+    require_every_month(months, source)
 
     def column(name: str) -> FloatArray:
-        return _numbers(read(name), name)[order]
+        return numbers(read(name), name)[order]
 
     def stacked(names: tuple[str, ...]) -> FloatArray:
         block = np.empty((len(months), len(names)), dtype=np.float32)
         for position, name in enumerate(names):
             block[:, position] = column(name)
-            _require_finite(block[:, position], name, months, source)
-            _require_varying(block[:, position], name, source)
+            require_finite(block[:, position], name, months, source)
+            require_varying(block[:, position], name, source)
         return block
 
     plain = {"return": roles.returns, "risk_free": roles.risk_free, "market_cap": roles.market_cap}
@@ -313,100 +271,15 @@ def _assemble(roles: _Roles, read: Callable[[str], pd.Series], source: str, macr
     for role, name in plain.items():
         if name is not None:
             values = column(name)
-            _require_finite(values, name, months, source)
+            require_finite(values, name, months, source)
             columns[role] = pa.array(values, from_pandas=False)
-    _require_returns(columns["return"].to_numpy(), roles.returns, months, source)
+    require_returns(columns["return"].to_numpy(), roles.returns, months, source)
     columns["characteristics"] = _fixed_size_list(stacked(roles.characteristics))
     columns["consensus"] = _fixed_size_list(stacked(roles.consensus))
     described = {"characteristics": roles.characteristics, "consensus": roles.consensus, "prepared": None}
     table = pa.table(columns).replace_schema_metadata({_METADATA: json.dumps(described)})
     known = None if macro is None else macro.on(np.arange(months[0], months[-1] + 1, dtype=np.int32))
     return Panel(table, known)
-
-
-def _identifiers(series: pd.Series, name: str) -> pd.Series:
-    empty = series.isna().to_numpy()
-    if not pd.api.types.is_numeric_dtype(series.dtype):
-        empty = empty | (series.astype(str).str.strip() == "").to_numpy()
-    if empty.any():
-        raise InputError(
-            f"column {name!r} must identify an asset in every row; row {int(empty.argmax())} is empty: "
-            "fill it in or remove that row"
-        )
-    if pd.api.types.is_float_dtype(series.dtype) and bool((series % 1 == 0).all()):
-        return series.astype("int64")
-    if pd.api.types.is_integer_dtype(series.dtype):
-        return series.astype("int64")
-    return series.astype(str).astype(object)
-
-
-def _numbers(series: pd.Series, name: str) -> FloatArray:
-    if series.dtype.kind in "Mm":
-        raise InputError(f"column {name!r} must hold numbers; it holds dates: is it the right column?")
-    if not pd.api.types.is_numeric_dtype(series.dtype):
-        numbers = pd.to_numeric(series, errors="coerce")
-        bad = series[numbers.isna() & series.notna()]
-        if len(bad):
-            raise InputError(
-                f"column {name!r} must hold numbers; row {bad.index[0]} holds {bad.iloc[0]!r}: "
-                "remove such codes or leave the field empty"
-            )
-        series = numbers
-    with np.errstate(over="ignore"):
-        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float32)
-
-
-def _require_unique(months: MonthArray, codes: npt.NDArray[Any], labels: pd.Index, source: str) -> None:
-    repeated = np.flatnonzero((np.diff(months) == 0) & (np.diff(codes) == 0))
-    if len(repeated):
-        first = repeated[0]
-        raise InputError(
-            f"{source} must hold each asset once a month; asset {labels[codes[first]]} occurs twice in "
-            f"{format_month(months[first])} ({len(repeated)} such rows): keep one of them"
-        )
-
-
-def _require_every_month(months: MonthArray, source: str) -> None:
-    gaps = np.flatnonzero(np.diff(months) > 1)
-    if len(gaps):
-        raise InputError(
-            f"{source} has no rows in {format_month(months[gaps[0]] + 1)}, between its first and last month: "
-            "add that month or cut the panel there"
-        )
-
-
-def _require_finite(values: FloatArray, name: str, months: MonthArray, source: str) -> None:
-    infinite = np.isinf(values)
-    if infinite.any():
-        month = format_month(months[int(infinite.argmax())])
-        raise InputError(
-            f"column {name!r} of {source} must be finite; it is infinite in {month} "
-            f"({int(infinite.sum())} such values): leave the field empty where the value is unknown"
-        )
-
-
-def _require_varying(values: FloatArray, name: str, source: str) -> None:
-    known = values[~np.isnan(values)]
-    if len(known) == 0 or known.min() == known.max():
-        found = "empty" if len(known) == 0 else f"{known[0]:g} in every row"
-        raise InputError(f"column {name!r} of {source} must vary; it is {found}: leave it out of the panel's columns")
-
-
-def _require_returns(returns: FloatArray, name: str, months: MonthArray, source: str) -> None:
-    known = returns[~np.isnan(returns)]
-    if len(known) == 0:
-        raise InputError(f"column {name!r} of {source} holds no return at all: is it the right column?")
-    if np.median(np.abs(known)) > _PERCENT_SUSPECTED:
-        raise InputError(
-            f"column {name!r} of {source} must hold returns in decimals; its median size is "
-            f"{np.median(np.abs(known)):.2f}, which looks like percent: divide it by 100"
-        )
-    below = np.flatnonzero(returns < -1)
-    if len(below):
-        raise InputError(
-            f"column {name!r} of {source} must hold simple returns, at least -1; it is {returns[below[0]]:g} in "
-            f"{format_month(months[below[0]])}: are these log returns or percent?"
-        )
 
 
 def _fixed_size_list(values: FloatArray) -> pa.FixedSizeListArray:

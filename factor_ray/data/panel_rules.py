@@ -1,0 +1,170 @@
+"""The rules of a panel's columns: each is a function that returns what may be used, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from factor_ray.data.months import MonthArray, format_month
+from factor_ray.errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+
+_PERCENT_SUSPECTED = 0.5  # median absolute monthly return above which returns cannot be decimals
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column plays which role; see :meth:`factor_ray.data.panel.Panel.from_frame`."""
+
+    month: str
+    asset: str
+    returns: str
+    characteristics: tuple[str, ...]
+    consensus: tuple[str, ...] = ()
+    risk_free: str | None = None
+    market_cap: str | None = None
+
+    @classmethod
+    def of(cls, keywords: Mapping[str, Any]) -> Roles:
+        """Read the roles from keywords, leaving `macro` out."""
+        given = {name: value for name, value in keywords.items() if name != "macro"}
+        for name in ("characteristics", "consensus"):
+            given[name] = tuple(given.get(name, ()))
+        return cls(**given)
+
+    def names(self) -> list[str]:
+        """Names of all columns that have a role."""
+        single = [self.month, self.asset, self.returns, self.risk_free, self.market_cap]
+        return [name for name in single if name is not None] + [*self.characteristics, *self.consensus]
+
+
+def existing_file(path: str | Path) -> Path:
+    """Return the path of a file that is there."""
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{path} must be a file; there is none: check the path (it is taken from {Path.cwd()})")
+    return file
+
+
+def require_columns(roles: Roles, present: Sequence[str], source: str) -> None:
+    """Every role has one column of its own, and it is there once."""
+    if not roles.characteristics:
+        raise InputError("a panel needs at least one characteristic: name its column in `characteristics`")
+    if not present:
+        raise InputError(f"{source} is empty: a panel needs at least one asset and month")
+    wanted = roles.names()
+    repeated = next((name for name in wanted if wanted.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"column {repeated!r} is named for two roles: a column may play only one")
+    for name in wanted:
+        if list(present).count(name) > 1:
+            raise InputError(f"{source} has two columns {name!r}: rename or remove one")
+        if name not in present:
+            spelled = {column.lower(): column for column in reversed(present)}
+            near = difflib.get_close_matches(name.lower(), spelled, n=1)
+            hint = (
+                f"did you mean {spelled[near[0]]!r}?"
+                if near
+                else f"its columns are {', '.join(map(str, present[:12]))}"
+            )
+            raise InputError(f"{source} must have a column {name!r}; {hint}")
+
+
+def identifiers(series: pd.Series, name: str) -> pd.Series:
+    """Return identifiers as int64 where they are whole numbers, else as text."""
+    empty = series.isna().to_numpy()
+    if not pd.api.types.is_numeric_dtype(series.dtype):
+        empty = empty | (series.astype(str).str.strip() == "").to_numpy()
+    if empty.any():
+        raise InputError(
+            f"column {name!r} must identify an asset in every row; row {int(empty.argmax())} is empty: "
+            "fill it in or remove that row"
+        )
+    if pd.api.types.is_float_dtype(series.dtype) and bool((series % 1 == 0).all()):
+        return series.astype("int64")
+    if pd.api.types.is_integer_dtype(series.dtype):
+        return series.astype("int64")
+    return series.astype(str).astype(object)
+
+
+def numbers(series: pd.Series, name: str) -> FloatArray:
+    """Return a column as float32; missing is NaN."""
+    if series.dtype.kind in "Mm":
+        raise InputError(f"column {name!r} must hold numbers; it holds dates: is it the right column?")
+    if not pd.api.types.is_numeric_dtype(series.dtype):
+        numbers = pd.to_numeric(series, errors="coerce")
+        bad = series[numbers.isna() & series.notna()]
+        if len(bad):
+            raise InputError(
+                f"column {name!r} must hold numbers; row {bad.index[0]} holds {bad.iloc[0]!r}: "
+                "remove such codes or leave the field empty"
+            )
+        series = numbers
+    with np.errstate(over="ignore"):
+        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float32)
+
+
+def require_unique(months: MonthArray, codes: npt.NDArray[Any], labels: pd.Index, source: str) -> None:
+    """An asset has one row a month; rows are sorted by month, then code."""
+    repeated = np.flatnonzero((np.diff(months) == 0) & (np.diff(codes) == 0))
+    if len(repeated):
+        first = repeated[0]
+        raise InputError(
+            f"{source} must hold each asset once a month; asset {labels[codes[first]]} occurs twice in "
+            f"{format_month(months[first])} ({len(repeated)} such rows): keep one of them"
+        )
+
+
+def require_every_month(months: MonthArray, source: str) -> None:
+    """No month between the first and the last is without rows."""
+    gaps = np.flatnonzero(np.diff(months) > 1)
+    if len(gaps):
+        raise InputError(
+            f"{source} has no rows in {format_month(months[gaps[0]] + 1)}, between its first and last month: "
+            "add that month or cut the panel there"
+        )
+
+
+def require_finite(values: FloatArray, name: str, months: MonthArray, source: str) -> None:
+    """Numbers are finite or missing."""
+    infinite = np.isinf(values)
+    if infinite.any():
+        month = format_month(months[int(infinite.argmax())])
+        raise InputError(
+            f"column {name!r} of {source} must be finite; it is infinite in {month} "
+            f"({int(infinite.sum())} such values): leave the field empty where the value is unknown"
+        )
+
+
+def require_varying(values: FloatArray, name: str, source: str) -> None:
+    """A variable that never varies says nothing."""
+    known = values[~np.isnan(values)]
+    if len(known) == 0 or known.min() == known.max():
+        found = "empty" if len(known) == 0 else f"{known[0]:g} in every row"
+        raise InputError(f"column {name!r} of {source} must vary; it is {found}: leave it out of the panel's columns")
+
+
+def require_returns(returns: FloatArray, name: str, months: MonthArray, source: str) -> None:
+    """Returns are simple, monthly, in decimals and not below -1."""
+    known = returns[~np.isnan(returns)]
+    if len(known) == 0:
+        raise InputError(f"column {name!r} of {source} holds no return at all: is it the right column?")
+    if np.median(np.abs(known)) > _PERCENT_SUSPECTED:
+        raise InputError(
+            f"column {name!r} of {source} must hold returns in decimals; its median size is "
+            f"{np.median(np.abs(known)):.2f}, which looks like percent: divide it by 100"
+        )
+    below = np.flatnonzero(returns < -1)
+    if len(below):
+        raise InputError(
+            f"column {name!r} of {source} must hold simple returns, at least -1; it is {returns[below[0]]:g} in "
+            f"{format_month(months[below[0]])}: are these log returns or percent?"
+        )
