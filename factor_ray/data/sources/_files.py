@@ -238,6 +238,9 @@ def _numbers(path: Path, name: str, column: pd.Series) -> pd.Series:
         return column.astype("float64")
     cells = column.reset_index(drop=True)
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
+    # Most columns hold numbers and blanks only; the rest of the work is for the others.
+    if not bool(((numbers.isna() & (cells != "")) | np.isinf(numbers)).any()):
+        return numbers.set_axis(column.index)
     unread = cells[numbers.isna()].astype(str).str.strip()
     unread = unread[~unread.str.lower().isin(_MISSING)]
     grouped = unread[unread.str.fullmatch(_THOUSANDS)]
