@@ -30,6 +30,7 @@ from factor_ray.data.panel_rules import (
     require_returns,
     require_unique,
     require_varying,
+    several,
 )
 from factor_ray.errors import InputError
 
@@ -97,7 +98,8 @@ class Panel:
         InputError
             If a column is missing or a rule above is broken; the sentence names the column and the month.
         """
-        roles = Roles(month, asset, returns, tuple(characteristics), tuple(consensus), risk_free, market_cap)
+        inputs, concepts = several(characteristics, "characteristics"), several(consensus, "consensus")
+        roles = Roles(month, asset, returns, inputs, concepts, risk_free, market_cap)
         named = frame.set_axis(list(map(str, frame.columns)), axis=1)
         require_columns(roles, list(named.columns), "the frame")
         return _assemble(roles, lambda name: named[name], "the frame", macro)

@@ -37,13 +37,20 @@ class Roles:
         """Read the roles from keywords, leaving `macro` out."""
         given = {name: value for name, value in keywords.items() if name != "macro"}
         for name in ("characteristics", "consensus"):
-            given[name] = tuple(given.get(name, ()))
+            given[name] = several(given.get(name, ()), name)
         return cls(**given)
 
     def names(self) -> list[str]:
         """Names of all columns that have a role."""
         single = [self.month, self.asset, self.returns, self.risk_free, self.market_cap]
         return [name for name in single if name is not None] + [*self.characteristics, *self.consensus]
+
+
+def several(names: Sequence[str], role: str) -> tuple[str, ...]:
+    """Return names of columns; one bare name would be taken for its letters."""
+    if isinstance(names, str):
+        raise InputError(f"{role} must be a list of columns' names; got the single text {names!r}: write [{names!r}]")
+    return tuple(names)
 
 
 def existing_file(path: str | Path) -> Path:

@@ -311,3 +311,13 @@ def test_dates_of_arrow_files_are_read(tmp_path):
     frame = small(date=[datetime.date(2001, 11, 30)] * 2 + [datetime.date(2001, 12, 31)] * 2)
     pa_parquet.write_table(pa.Table.from_pandas(frame), tmp_path / "dates.parquet")
     assert Panel.from_parquet(tmp_path / "dates.parquet", **ROLES).months.tolist() == [FIRST, FIRST + 1]
+
+
+@pytest.mark.parametrize("role", ["characteristics", "consensus"])
+def test_a_bare_name_is_not_taken_for_a_list_of_letters(tmp_path, role):
+    frame, file = small(), tmp_path / "panel.parquet"
+    frame.to_parquet(file)
+    roles = {**ROLES, role: "size"}
+    for build in (lambda: Panel.from_frame(frame, **roles), lambda: Panel.from_parquet(file, **roles)):
+        with pytest.raises(InputError, match=rf"{role} must be a list of columns' names; got the single text 'size'"):
+            build()
