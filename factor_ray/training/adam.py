@@ -114,8 +114,8 @@ class StackedAdam:
         self._steps_M += here_M1[:, 0]
         self._first_Mn.addcmul_(grad_Mn - self._first_Mn, here_M1 * (1 - _BETAS[0]))
         self._second_Mn.addcmul_(grad_Mn.square() - self._second_Mn, here_M1 * (1 - _BETAS[1]))
-        steps_M1 = self._steps_M[:, None].clamp_min(1.0)
-        first_bias_M1, second_bias_M1 = 1 - _BETAS[0] ** steps_M1, 1 - _BETAS[1] ** steps_M1
+        steps_M1 = self._steps_M[:, None].double().clamp_min(1.0)  # the first corrections cancel badly in float32
+        first_bias_M1, second_bias_M1 = ((1 - beta**steps_M1).float() for beta in _BETAS)
         size_Mn = (self._second_Mn / second_bias_M1).sqrt_().add_(_EPSILON)
         value_Mn.addcdiv_(self._first_Mn * (-rate_M1 * here_M1 / first_bias_M1), size_Mn)
 

@@ -29,7 +29,8 @@ def he_normal(generator: np.random.Generator, inputs: int, outputs: int, scale: 
 
 def linear(x_SBI: Tensor, weight_SIO: Tensor, bias_SO: Tensor) -> Tensor:
     """Affine map of each member: (S, B, O)."""
-    return torch.baddbmm(bias_SO[:, None, :], x_SBI, weight_SIO)
+    out_SBO: Tensor = _Linear.apply(x_SBI, weight_SIO, bias_SO)  # type: ignore[no-untyped-call]
+    return out_SBO
 
 
 def gelu(x_SBH: Tensor) -> Tensor:
@@ -84,6 +85,19 @@ def square_loss(forecast_SBC: Tensor, target_BC: Tensor, share_BC: Tensor) -> Te
     """Weighted sum of squared errors of each member: (S,); a masked target has share 0."""
     loss_S: Tensor = _SquareLoss.apply(forecast_SBC, target_BC, share_BC)  # type: ignore[no-untyped-call]
     return loss_S
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_SBI: Tensor, weight_SIO: Tensor, bias_SO: Tensor) -> Tensor:
+        ctx.save_for_backward(x_SBI, weight_SIO)
+        return torch.baddbmm(bias_SO[:, None, :], x_SBI, weight_SIO)
+
+    @staticmethod
+    def backward(ctx: Any, grad_SBO: Tensor) -> tuple[Tensor | None, ...]:
+        x_SBI, weight_SIO = ctx.saved_tensors
+        x_grad_SBI = torch.bmm(grad_SBO, weight_SIO.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+        return x_grad_SBI, torch.bmm(x_SBI.transpose(1, 2), grad_SBO), grad_SBO.sum(1)
 
 
 class _HiddenLayer(torch.autograd.Function):
