@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +12,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from factor_ray.report.labels import MARKET, ORACLE, Label
@@ -23,13 +24,13 @@ INK, MUTED, GRID = "#1c2530", "#66707c", "#e4e8ec"
 WIDTH = 10.4
 """Width of a figure in inches: the page's column."""
 
-TRAIN, VALIDATION, TEST = "#a9c4de", "#e6a23c", "#00735c"
+TRAIN, VALIDATION, TEST, EMBARGO = "#a9c4de", "#e6a23c", "#00735c", "#eceff1"
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _FAMILIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _BENCHMARKS = {"zero": "#9aa3ad", "historical_mean": "#7b8590", "last_value": "#b3a58f", MARKET: "#66707c"}
 
-_STYLE: Mapping[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "factor_ray",
     "font.family": "DejaVu Sans",
@@ -89,9 +90,9 @@ def draw(key: str, title: str, height: float, paint: Callable[[Canvas], None], n
         Sentences of the caption.
     """
     buffer = io.StringIO()
-    with mpl.rc_context(dict(_STYLE)):
-        canvas = Canvas(figsize=(WIDTH, height), layout="constrained")
-        canvas.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)  # type: ignore[union-attr]
+    with mpl.rc_context(_STYLE):
+        layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)
+        canvas = Canvas(figsize=(WIDTH, height), layout=layout)
         FigureCanvasSVG(canvas)
         paint(canvas)
         canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -123,7 +124,7 @@ def style_of(label: Label, labels: Sequence[Label]) -> dict[str, Any]:
         return {"color": _FAMILIES[families.index(label.family) % len(_FAMILIES)], "linewidth": 2.2, "zorder": 4}
     place = siblings.index(label) / max(len(siblings) - 1, 1)
     name = ("viridis", "plasma", "cividis")[families.index(label.family) % 3]
-    return {"color": to_hex(mpl.colormaps[name](0.05 + 0.83 * place)), "linewidth": 1.1}
+    return {"color": to_hex(mpl.colormaps[name](0.05 + 0.73 * place)), "linewidth": 1.1}
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], height: float) -> None:
@@ -165,6 +166,12 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], height: float
         )
 
 
+def lighter(colour: str) -> str:
+    """Return a colour mixed with white, for what stands behind the colour's owner."""
+    red, green, blue = (1 - 0.45 * (1 - part) for part in to_rgb(colour))
+    return to_hex((red, green, blue))
+
+
 def percent_axis(axes: Axes, *, axis: str = "y") -> None:
     """Write an axis of decimals in percent."""
     chosen = axes.yaxis if axis == "y" else axes.xaxis
@@ -181,7 +188,8 @@ def plain_axis(axes: Axes, *, axis: str = "y") -> None:
 def whole_axis(axes: Axes, *, axis: str = "x") -> None:
     """Put the ticks of an axis at whole numbers."""
     chosen = axes.yaxis if axis == "y" else axes.xaxis
-    chosen.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    chosen.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
 
 
 def _inline(svg: str, key: str, title: str) -> str:
@@ -196,7 +204,7 @@ def _inline(svg: str, key: str, title: str) -> str:
     inner = re.sub(r'<g id="[^"]*"', "<g", inner)
     inner = inner.replace("xlink:href=", "href=")
     inner = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", inner)
-    inner = re.sub(r"font: (\d*\.?\d+)px [^;\"]*", r"font-size: \1px", inner)
-    inner = re.sub(r"font: (bold|700) (\d*\.?\d+)px [^;\"]*", r"font-weight: bold; font-size: \2px", inner)
+    inner = re.sub(r"font-family: [^;\"]*;? ?", "", inner)
+    inner = re.sub(r"font: ((?:\w+ )*)([\d.]+)px [^;\"]*", r"font-weight: \1; font-size: \2px", inner)
     inner = re.sub(r"\n\s*", "\n", inner)
     return f'<svg class="drawing" viewBox="{view[1]}" role="img" aria-label="{title}">{inner.strip()}\n</svg>'

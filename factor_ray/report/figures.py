@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -15,9 +16,9 @@ from matplotlib.patches import Patch
 from factor_ray.data.months import parse_month
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import (
+    EMBARGO,
     GRID,
     INK,
-    MUTED,
     TEST,
     TRAIN,
     VALIDATION,
@@ -25,12 +26,13 @@ from factor_ray.report.drawing import (
     draw,
     grid_of,
     label_ends,
+    lighter,
     percent_axis,
     plain_axis,
     style_of,
 )
 from factor_ray.report.labels import ORACLE, Label, families_of, sign, swept_numbers
-from factor_ray.report.tables import horizon_heading, test_years
+from factor_ray.report.tables import test_years
 
 _MOST_YEARLY_SERIES = 4
 
@@ -51,7 +53,7 @@ def windows_figure(contents: Contents) -> Figure:
             axes.set_title(f"Horizon {written} month{'s' if horizons != [1] else ''}", pad=4)
         names = {"training": TRAIN, "validation": VALIDATION, "test": TEST}
         patches = [Patch(color=colour, label=name) for name, colour in names.items()]
-        patches.insert(2, Patch(facecolor="white", edgecolor=MUTED, hatch="/////", label="embargo"))
+        patches.insert(2, Patch(facecolor=EMBARGO, edgecolor="#aab3bc", linewidth=0, hatch="/////", label="embargo"))
         canvas.legend(handles=patches, loc="outside lower left", ncols=4)
 
     rows = -(-len(groups) // 2)
@@ -108,10 +110,12 @@ def coefficients_figure(contents: Contents) -> Figure | None:
         for axes, (horizon, model) in zip(every, shown, strict=True):
             _paint_coefficients(axes, contents, horizon, model, variables)
             axes.set_title(f"{Label.read(model).text}, {horizon}-month horizon")
-        bar = canvas.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=every, shrink=0.6, pad=0.015, aspect=25)
+        bar = canvas.colorbar(
+            mpl.cm.ScalarMappable(norm, colours), ax=every, location="bottom", shrink=0.3, aspect=40, anchor=(0.0, 0.5)
+        )
         bar.set_label("R² of the consensus variable")
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        percent_axis(bar.ax)
+        bar.outline.set_visible(False)
+        percent_axis(bar.ax, axis="x")
 
     rows = -(-len(shown) // 2)
     notes = [
@@ -120,7 +124,7 @@ def coefficients_figure(contents: Contents) -> Figure | None:
         "is approximated best; colour is the pooled out-of-sample R², and grey where that is not positive."
     ]
     return draw(
-        "coefficients", "Coefficients of the prediction layer", rows * (0.5 + 0.3 * len(variables)), paint, notes
+        "coefficients", "Coefficients of the prediction layer", rows * (0.5 + 0.3 * len(variables)) + 0.6, paint, notes
     )
 
 
@@ -128,15 +132,15 @@ def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
     for row, window in enumerate(windows):
         spans = {name: _years(window[name]) for name in ("train", "validation", "test") if window.get(name)}
         ends = list(spans.values())
-        for (_, end), (start, _) in zip(ends, ends[1:], strict=False):
+        for (_, end), (start, _) in pairwise(ends):
             if start > end:
                 axes.barh(
                     row,
                     start - end,
                     left=end,
                     height=0.62,
-                    facecolor="white",
-                    edgecolor="#b8c0c8",
+                    facecolor=EMBARGO,
+                    edgecolor="#aab3bc",
                     linewidth=0,
                     hatch="/////",
                 )
@@ -149,6 +153,7 @@ def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
     shown = range(0, len(windows), step)
     axes.set_yticks(list(shown), [str(row + 1) for row in shown])
     axes.set_ylabel("window")
+    axes.margins(x=0.01)
     axes.grid(axis="y", visible=False)
 
 
@@ -204,7 +209,9 @@ def _paint_sweep(
         xs, ys = zip(*sorted(points), strict=True)
         axes.plot(xs, ys, marker="o", color=colour, clip_on=False, zorder=3)
         ends.append((ys[-1], others, colour))
-    marks = [(family, {"color": INK, "linestyle": (0, (5, 2)), "linewidth": 1.1}, "selected")]
+    marks: list[tuple[str, dict[str, Any], str]] = [
+        (family, {"color": INK, "linestyle": (0, (5, 2)), "linewidth": 1.1}, "selected")
+    ]
     if part == "returns":
         marks += [
             (ORACLE, {"color": INK, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}, "oracle"),
@@ -214,14 +221,17 @@ def _paint_sweep(
         if np.isfinite(r2(model)) and contents.part(model, horizon):
             axes.axhline(r2(model), **style)
             ends.append((r2(model), text, str(style["color"])))
-    axes.margins(x=0.03, y=0.12)
+    values = [label.value(name) or 0.0 for label in variants]
+    margin = 0.04 * (max(values) - min(values))
+    axes.set_xlim(min(values) - margin, max(values) + margin)
+    axes.margins(y=0.12)
     percent_axis(axes)
     plain_axis(axes, axis="x")
     label_ends(axes, [end for end in ends if end[1]], 1.7)
 
 
 def _paint_years(axes: Axes, contents: Contents, horizon: int, part: str) -> None:
-    years = test_years(contents, horizon, "returns")
+    years = test_years(contents, horizon, part)
     labels = contents.labels(horizon)
     shown = _yearly_series(contents, horizon, part)
     width = 0.8 / max(len(shown), 1)
@@ -232,27 +242,33 @@ def _paint_years(axes: Axes, contents: Contents, horizon: int, part: str) -> Non
             else contents.number(label.full, horizon, "returns", "by_year", year, "r2")
             for year in years
         ]
-        colour = style_of(label, labels)["color"]
+        colour = style_of(Label.read(label.family), labels)["color"]
         at = np.arange(len(years)) + (place - (len(shown) - 1) / 2) * width
-        axes.bar(at, values, width * 0.92, color=colour, label=label.text)
+        axes.bar(at, values, width * 0.92, color=lighter(colour) if label.is_variant else colour, label=label.text)
     axes.axhline(0, color="#9aa3ad", linewidth=0.8)
     step = max(1, -(-len(years) // 12))
     axes.set_xticks(range(0, len(years), step), years[::step])
     axes.grid(axis="x", visible=False)
     percent_axis(axes)
+    axes.margins(y=0.2)
     if shown:
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.02), ncols=len(shown), handlelength=0.9, columnspacing=1.1)
-        axes.margins(y=0.18)
+        axes.legend(loc="upper left", bbox_to_anchor=(-0.01, 1.03), ncols=len(shown), handlelength=0.9, columnspacing=1)
 
 
 def _yearly_series(contents: Contents, horizon: int, part: str) -> list[Label]:
-    """Return what the bars show: the first variant of each sweep (the naive network), then what was selected."""
+    """Return what the bars show: what was selected and, of each sweep, an end.
+
+    Returns are set against the first value (lambda = 0, the naive network), the consensus against the last.
+    """
     models = contents.models(horizon, part)
+    variants = [label for label in models if label.is_variant]
+    ends = {label.family: label for label in (variants if part == "consensus" else reversed(variants))}
+    families = list(dict.fromkeys(label.family for label in models))
+    selected = {label.family: label for label in models if not label.is_variant}
+    shown = [by[family] for family in families for by in (ends, selected) if family in by]
     if part == "consensus":
-        models = [label for label in models if contents.learns_consensus(label.full)]
-    first = {label.family: label for label in reversed(models) if label.is_variant}
-    chosen = [label for label in models if not label.is_variant or label in first.values()]
-    return sorted(chosen, key=lambda label: not label.is_variant)[:_MOST_YEARLY_SERIES]
+        shown = [label for label in shown if contents.learns_consensus(label.full)]
+    return shown[:_MOST_YEARLY_SERIES]
 
 
 def _best_at_consensus(contents: Contents, family: str, horizon: int) -> str | None:
@@ -279,4 +295,5 @@ def _paint_coefficients(axes: Axes, contents: Contents, horizon: int, model: str
         axes.scatter(values[-1:], heights[-1:], s=34, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
     axes.set_yticks(range(len(variables)), list(variables))
     axes.set_ylim(len(variables) - 0.4, -0.6)
+    axes.set_xlabel("return forecast per unit of consensus")
     percent_axis(axes, axis="x")

@@ -13,6 +13,7 @@ from factor_ray.report.labels import ORACLE, Label
 from factor_ray.report.numbers import count, decimal, percent, size
 from factor_ray.report.tables import Cell, Panel, Row, Table
 
+_TOLD_APART = 1.96
 _USUAL_COST = 50.0
 _MOST_FILES = 12
 
@@ -25,9 +26,17 @@ class LookAhead:
     grounds: list[str]
 
 
-def answer(contents: Contents) -> list[str]:
-    """Return the headline answer: a paragraph for each horizon."""
-    return [sentence for horizon in contents.horizons if (sentence := _answer(contents, horizon))]
+def answer(contents: Contents) -> list[tuple[str, str]]:
+    """Return the headline answer: for each horizon its name and a paragraph."""
+    found = [(f"{_months(horizon)}.", _answer(contents, horizon)) for horizon in contents.horizons]
+    return [(lead, text) for lead, text in found if text]
+
+
+def test_span(contents: Contents) -> str:
+    """Return which months were forecast, in how many windows."""
+    windows = contents.windows(contents.horizons[0])
+    number = f"{len(windows)} window{'s' if len(windows) > 1 else ''}"
+    return f"Test months {windows[0]['test'][0]} to {windows[-1]['test'][1]}, {number}"
 
 
 def headline_table(contents: Contents) -> Table:
@@ -44,7 +53,7 @@ def headline_table(contents: Contents) -> Table:
         gross, net = sharpes(contents, best.full, horizon)
         rows.append(
             Row(
-                f"{horizon} month{'s' if horizon > 1 else ''}",
+                _months(horizon),
                 (
                     Cell(best.text),
                     Cell(percent(measure("r2"))),
@@ -83,12 +92,12 @@ def data_facts(contents: Contents) -> list[tuple[str, str]]:
     """Return what was run on what, as pairs of a name and a phrase."""
     description, experiment = contents.description, contents.description["experiment"]
     data = description["data"]
-    facts = [
-        ("Data", f"{experiment['data']['source']}, {data['first_month']} to {data['last_month']}"),
+    return [
+        ("Data", f"{_source(experiment)}, {data['first_month']} to {data['last_month']}"),
         ("Panel", f"{count(data['rows'])} rows, {count(data['assets'])} assets, {count(data['months'])} months"),
         ("Inputs", f"{len(data['characteristics'])} characteristics, {data['macro_series']} macro series"),
         ("Macro state", str(experiment["macro_state"]["kind"])),
-        ("Consensus", ", ".join(data["consensus"]) or "none"),
+        ("Consensus", f"{len(data['consensus'])}: {', '.join(data['consensus'])}" if data["consensus"] else "none"),
         ("Portfolio weights", f"{data['portfolio_weights']}{_why_equal(description)}"),
         ("Models", ", ".join(entry["name"] for entry in experiment["models"])),
         ("Search", _search(experiment)),
@@ -97,7 +106,6 @@ def data_facts(contents: Contents) -> list[tuple[str, str]]:
         ("Seed", str(experiment["search"]["seed"])),
         ("Versions", ", ".join(f"{name} {value}" for name, value in description["versions"].items())),
     ]
-    return facts
 
 
 def files_table(contents: Contents) -> Table | None:
@@ -140,15 +148,12 @@ def _answer(contents: Contents, horizon: int) -> str:
         return contents.number(best.full, horizon, "returns", "all", name)
 
     rivals = len([label for label in contents.models(horizon) if not label.is_variant])
-    who = f"{best.text} (the best of {rivals} models)" if rivals > 1 else best.text
-    test = contents.windows(horizon)
-    beats = measure("r2_historical_mean")
-    text = (
-        f"At {horizon} month{'s' if horizon > 1 else ''}, over the test months {test[0]['test'][0]} to "
-        f"{test[-1]['test'][1]}, {who} reached an out-of-sample R² of {percent(measure('r2'))}% against zero; it "
-        f"{'beat' if beats > 0 else 'did not beat'} the historical mean (R² against it {percent(beats)}%). Its monthly "
-        f"rank correlation with returns averaged {decimal(measure('ic'), 3)} (t = {decimal(measure('ic_t_statistic'), 1)})."
-    )
+    who = f"{best.text}, the best of {rivals} models," if rivals > 1 else best.text
+    mean, t = measure("r2_historical_mean"), measure("ic_t_statistic")
+    beaten = f"and {'beat' if mean > 0 else 'did not beat'} the historical mean (R² against it {percent(mean)}%)"
+    text = f"{who} reached an out-of-sample R² of {percent(measure('r2'))}% against zero {beaten}. "
+    text += f"Its monthly rank correlation with returns averaged {decimal(measure('ic'), 3)} (t = {decimal(t, 1)}"
+    text += ")." if abs(t) >= _TOLD_APART else "), which is not told apart from zero."
     gross, net = sharpes(contents, best.full, horizon)
     if math.isfinite(gross):
         text += f" Buying its top and selling its bottom portfolio had a Sharpe ratio of {decimal(gross)} before costs"
@@ -161,6 +166,15 @@ def _answer(contents: Contents, horizon: int) -> str:
         r2 = contents.number(variant.full, horizon, "returns", "all", "r2")
         text += f" In hindsight the best value of the sweep was {variant.variant} ({percent(r2)}%)."
     return text
+
+
+def _months(horizon: int) -> str:
+    return f"{horizon} month{'s' if horizon > 1 else ''}"
+
+
+def _source(experiment: Mapping[str, Any]) -> str:
+    data = experiment["data"]
+    return f"simulated market, seed {data['seed']}" if data["source"] == "simulated" else str(data["source"])
 
 
 def _best(labels: list[Label], contents: Contents, horizon: int) -> Label | None:

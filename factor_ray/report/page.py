@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from factor_ray.report import figures, headline, portfolio_figures, portfolio_tables, search, search_figures, tables
 from factor_ray.report.contents import Contents, read_contents
@@ -61,10 +63,12 @@ def render(contents: Contents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     sections = [section for section in _sections(contents) if section.blocks or section.lead]
     return environment.get_template("report.html").render(
         name=contents.description["experiment"]["name"],
         answer=headline.answer(contents),
+        test_span=headline.test_span(contents),
         headline=headline.headline_table(contents),
         facts=headline.data_facts(contents),
         files=headline.files_table(contents),
@@ -113,6 +117,11 @@ def _sections(contents: Contents) -> list[Section]:
         ),
         Section("cost", "Cost of the run", [search.cost_table(contents)], facts=search.cost_facts(contents)),
     ]
+
+
+def _breakable(head: str) -> Markup:
+    """Let a long name break where its words meet: ``EarningsForecastDisparity``, ``consensus_0``."""
+    return Markup("<wbr>").join(re.split(r"(?<=[a-z])(?=[A-Z])|(?<=_)", head))
 
 
 def _there(*blocks: Table | Figure | None) -> list[Table | Figure]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from factor_ray.report.contents import Contents
-from factor_ray.report.drawing import Figure, draw, grid_of, label_ends, percent_axis, style_of
+from factor_ray.report.drawing import Figure, draw, grid_of, label_ends, percent_axis, style_of, whole_axis
 from factor_ray.report.labels import MARKET, Label
 from factor_ray.report.portfolio_tables import HIGH_LOW
 
@@ -28,7 +28,7 @@ def cumulative_figure(contents: Contents) -> Figure | None:
             _paint_cumulative(axes, contents, horizon, height - 0.6)
             axes.set_title(f"Sorted on {horizon}-month forecasts")
 
-    notes = ["Sum of log(1 + R) since the first test month, before costs. market: all forecast assets, held."]
+    notes = ["Sum of log(1 + R) since the first portfolio was formed, before costs. market: all forecast assets, held."]
     return draw(
         "cumulative", "Cumulative log return of high minus low", height * -(-len(horizons) // columns), paint, notes
     )
@@ -46,14 +46,17 @@ def _paint_cumulative(axes: Axes, contents: Contents, horizon: int, height: floa
         series = own[own["model"] == label.full].sort_values("month")
         if series.empty:
             continue
-        months = pd.DatetimeIndex(series["month"])
-        total = np.log1p(series["return"].fillna(0.0).clip(lower=-0.9999)).cumsum().to_numpy()
-        start = months[0] - pd.offsets.MonthEnd(1)
+        # Formed at a month's end and held over the next; a month that loses everything ends the line.
+        formed = pd.DatetimeIndex(series["month"])
+        simple = series["return"].fillna(0.0)
+        total = np.cumsum(np.log1p(simple.where(simple > -1.0)).to_numpy())
         style = style_of(label, labels)
-        axes.plot(months.insert(0, start).to_numpy(), np.insert(total, 0, 0.0), **style)
+        months = (formed + pd.offsets.MonthEnd(1)).insert(0, formed[0])
+        axes.plot(months.year + months.month / 12, np.insert(total, 0, 0.0), **style)
         if label in named:
             ends.append((float(total[-1]), label.variant or label.text, str(style["color"])))
     axes.axhline(0, color="#9aa3ad", linewidth=0.8)
     axes.margins(x=0)
+    whole_axis(axes)
     percent_axis(axes)
     label_ends(axes, ends, height)

@@ -1,4 +1,4 @@
-"""The tables of portfolios: mean returns of the sorted portfolios, and the long-short portfolio before and after costs."""
+"""The tables of portfolios: means of the sorted ones, and high minus low before and after costs."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def sorted_portfolios_table(contents: Contents) -> Table | None:
         ["", *heads, "Assets each", "Months"],
         panels,
         [
-            f"% a month; Newey–West t-statistics in brackets. Portfolios are formed at each month's end and held for one "
-            f"month, whatever the horizon of the forecast; {_weighting(contents)}."
+            "% a month; Newey–West t-statistics in brackets. Portfolios are formed at each month's end and held for "
+            f"one month, whatever the horizon of the forecast; {_weighting(contents)}."
         ],
     )
 
@@ -102,8 +102,8 @@ def costs_table(contents: Contents) -> Table | None:
         ["", *heads],
         panels,
         [
-            "Net return = return − cost × turnover of the month. Means are of simple returns, % a month, t-statistics in "
-            "brackets; 1 bp is a hundredth of a percent of the amount traded. Fees of borrowing stock are not charged."
+            "Net return = return − cost × turnover of the month. Means are of simple returns, % a month, t-statistics "
+            "in brackets; 1 bp is a hundredth of a percent of the amount traded. Borrowing fees are not charged."
         ],
     )
 

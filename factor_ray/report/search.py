@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from factor_ray.report.contents import Contents, as_number
@@ -18,16 +17,16 @@ _MOST_NAMED_FAILURES = 20
 
 
 def family_trials(contents: Contents, family: str, horizon: int) -> pd.DataFrame:
-    """Return the trials of a family's variants at one horizon, with ``value``, the mean score so far, where it is known.
+    """Return the trials of a family's variants at one horizon, with the score that selection compares.
 
-    ``score_so_far`` is the mean validation score of the point's first member over the windows up to the row's, which is
-    what selection compares; over all windows where selection is global.
+    ``score_so_far`` is the mean validation score of the point's first member over the windows up to the row's, or over
+    all windows where selection is global; NaN for other members.
     """
     trials = contents.trials
     own = trials[(trials["horizon"] == horizon) & (families_of(trials["model"]) == family)].copy()
     first = own[own["member"] == 0].sort_values("window", kind="stable")
     means = first.groupby(["model", "point"])["validation_score"]
-    if contents.description["experiment"]["search"]["selection"] == "global":
+    if _is_global(contents):
         so_far = means.transform("mean")
     else:
         so_far = means.expanding().mean().reset_index(level=[0, 1], drop=True)
@@ -119,7 +118,8 @@ def cost_table(contents: Contents) -> Table:
     cells = contents.trials.drop_duplicates("cell").assign(family=lambda t: families_of(t["model"]))
     total = float(cells["seconds"].sum())
     rows = []
-    for (family, horizon), own in cells.groupby(["family", "horizon"], sort=False):
+    for family, horizon in cells[["family", "horizon"]].drop_duplicates().itertuples(index=False):
+        own = cells[(cells["family"] == family) & (cells["horizon"] == horizon)]
         seconds = float(own["seconds"].sum())
         rows.append(
             Row(
@@ -148,7 +148,7 @@ def cost_table(contents: Contents) -> Table:
 def _varying(contents: Contents, family: str) -> list[str]:
     """Return the hyperparameters that differ between a family's points."""
     rows = contents.hyperparameters[families_of(contents.trials["model"]) == family]
-    return [name for name in rows if rows[name].map(lambda value: json.dumps(value)).nunique() > 1]
+    return [str(name) for name in rows if len(set(rows[name].map(json.dumps))) > 1]
 
 
 def _value(value: Any) -> str:
@@ -166,9 +166,4 @@ def _is_global(contents: Contents) -> bool:
 
 def is_searched(trials: pd.DataFrame) -> bool:
     """Whether some variant tried more than one point."""
-    return bool((trials.groupby(["model", "horizon"])["point"].nunique() > 1).any())
-
-
-def finite(values: pd.Series) -> pd.Series:
-    """Drop what is not a number, such as the infinite score of a failed fit."""
-    return values[np.isfinite(values)]
+    return bool((trials.groupby(["model", "horizon"])["point"].transform("max") > 0).any())

@@ -47,8 +47,8 @@ def _search_figure(contents: Contents, family: str, trials: dict[int, pd.DataFra
 
     swept = any(label.is_variant for label in labels)
     notes = [
-        "Validation score of each point's first member on the first window, where the search asks for its points (lower "
-        "is better; failed fits are left out), and the best so far. Alive: points fitted in a window"
+        "Validation score of each point's first member on the first window, where the search asks for its points "
+        "(lower is better; failed fits are left out), and the best so far. Alive: points fitted in a window"
         + (", of each variant; variants are coloured from dark to light in the order of the sweep." if swept else ".")
     ]
     return draw(f"search-{family}", f"Search history of {family}", 2.3 * (2 if len(trials) > 1 else 1), paint, notes)

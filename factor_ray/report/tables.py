@@ -86,7 +86,8 @@ def accuracy_table(contents: Contents) -> Table:
         def measure(name: str) -> float:
             return contents.number(label.full, horizon, "returns", "all", name)
 
-        best = max((contents.number(m.full, horizon, "returns", "all", "r2") for m in contents.models(horizon)))
+        r2 = [contents.number(m.full, horizon, "returns", "all", "r2") for m in contents.models(horizon)]
+        best = max((value for value in r2 if math.isfinite(value)), default=0.0)
         found = [
             Cell(percent(measure("r2")), shade=_shade(measure("r2"), best) if label.is_model else 0.0),
             Cell(percent(measure("r2_historical_mean"))),
@@ -107,12 +108,11 @@ def accuracy_table(contents: Contents) -> Table:
     columns = ["", "R² vs zero, %", "R² vs hist. mean, %", "RMSE, %", "MAE, %", "IC", "t(IC)"]
     columns += ["Mean consensus R², %"] if with_consensus else []
     notes = [
-        "R² = 1 − Σ(R − R̂)² / Σ(R − benchmark)², pooled over all test months; the benchmark is zero, or the mean of all "
-        "returns known at formation. IC: mean monthly rank correlation of forecast and return; its t-statistic is "
-        "Newey–West with h − 1 lags, because h-month returns overlap.",
-        "The row of a family's name is what validation selected window by window, without seeing a test month; the rows "
-        "set in beneath it are the values of a sweep, each with the points that validation selected for it. "
-        "The best of them is known in hindsight only.",
+        "R² = 1 − Σ(R − R̂)² / Σ(R − benchmark)², pooled over all test months; the benchmark is zero, or the mean of "
+        "all returns known at formation. IC: mean monthly rank correlation of forecast and return; its t-statistic is "
+        "Newey–West with h − 1 lags, because h-month returns overlap. Months are those whose h-month return is known.",
+        "A row in bold is what validation selected window by window; the rows set in beneath it are the values of a "
+        "sweep, each with the points that validation selected for it. Which is best is known in hindsight only.",
     ]
     if any(label.full == ORACLE for h in contents.horizons for label in contents.labels(h)):
         notes.append("oracle: the true expected return of the simulated market, the best that any forecast can do.")
@@ -170,7 +170,7 @@ def yearly_tables(contents: Contents) -> list[Table]:
     def consensus(label: Label, horizon: int, year: str) -> float:
         return contents.mean_consensus_r2(label.full, horizon, year)
 
-    notes = ["R² against zero, %. The year is that of formation; the last years lack forecasts not yet realised."]
+    notes = ["R² against zero, %, by year of formation. Months whose h-month return is not yet known are left out."]
     found = [_by_year(contents, "yearly", "R² of returns by test year", "returns", returns, notes)]
     if any(contents.labels(h, "consensus") for h in contents.horizons):
         notes = ["Mean over the consensus variables of their R² against zero, %."]
@@ -181,12 +181,14 @@ def yearly_tables(contents: Contents) -> list[Table]:
 
 
 def test_years(contents: Contents, horizon: int, part: str) -> list[str]:
-    """Return the calendar years that some label of a horizon has measures of."""
+    """Return the calendar years in which some label of a horizon could be measured."""
     years: set[str] = set()
     for label in contents.labels(horizon, part):
         found = contents.part(label.full, horizon, part)
-        for by in [found] if part == "returns" else found.values():
-            years |= set(by["by_year"])
+        if part == "returns":
+            years |= {year for year, measures in found["by_year"].items() if measures["r2"] is not None}
+        else:
+            years |= {year for by in found.values() for year, r2 in by["by_year"].items() if r2 is not None}
     return sorted(years)
 
 
@@ -217,6 +219,6 @@ def _by_year(
 
 def _shade(value: float, top: float) -> float:
     """Depth of a background: none for what is missing or not positive."""
-    if not math.isfinite(value) or value <= 0 or top <= 0:
+    if not (value > 0 and top > 0):
         return 0.0
     return min(value / top, 1.0)
