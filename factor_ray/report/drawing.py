@@ -24,7 +24,7 @@ INK, MUTED, GRID = "#1c2530", "#66707c", "#e4e8ec"
 WIDTH = 10.4
 """Width of a figure in inches: the page's column."""
 
-TRAIN, VALIDATION, TEST, EMBARGO = "#a9c4de", "#e6a23c", "#00735c", "#eceff1"
+TRAIN, VALIDATION, TEST, EMBARGO = "#a9c4de", "#e6a23c", "#00735c", "#e6eaee"
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _FAMILIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")

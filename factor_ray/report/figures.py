@@ -30,6 +30,7 @@ from factor_ray.report.drawing import (
     percent_axis,
     plain_axis,
     style_of,
+    whole_axis,
 )
 from factor_ray.report.labels import ORACLE, Label, families_of, sign, swept_numbers
 from factor_ray.report.tables import test_years
@@ -53,7 +54,10 @@ def windows_figure(contents: Contents) -> Figure:
             axes.set_title(f"Horizon {written} month{'s' if horizons != [1] else ''}", pad=4)
         names = {"training": TRAIN, "validation": VALIDATION, "test": TEST}
         patches = [Patch(color=colour, label=name) for name, colour in names.items()]
-        patches.insert(2, Patch(facecolor=EMBARGO, edgecolor="#aab3bc", linewidth=0, hatch="/////", label="embargo"))
+        if any(_gaps(contents.windows(group[0])) for group in groups):
+            patches.insert(
+                2, Patch(facecolor=EMBARGO, edgecolor="#9aa3ad", linewidth=0, hatch="/////", label="embargo")
+            )
         canvas.legend(handles=patches, loc="outside lower left", ncols=4)
 
     rows = -(-len(groups) // 2)
@@ -129,21 +133,12 @@ def coefficients_figure(contents: Contents) -> Figure | None:
 
 
 def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
+    for row, start, end in _gaps(windows):
+        axes.barh(
+            row, end - start, left=start, height=0.62, color=EMBARGO, edgecolor="#9aa3ad", linewidth=0, hatch="/////"
+        )
     for row, window in enumerate(windows):
-        spans = {name: _years(window[name]) for name in ("train", "validation", "test") if window.get(name)}
-        ends = list(spans.values())
-        for (_, end), (start, _) in pairwise(ends):
-            if start > end:
-                axes.barh(
-                    row,
-                    start - end,
-                    left=end,
-                    height=0.62,
-                    facecolor=EMBARGO,
-                    edgecolor="#aab3bc",
-                    linewidth=0,
-                    hatch="/////",
-                )
+        spans = _spans(window)
         for name, colour in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
             if name in spans:
                 start, end = spans[name]
@@ -154,7 +149,22 @@ def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_yticks(list(shown), [str(row + 1) for row in shown])
     axes.set_ylabel("window")
     axes.margins(x=0.01)
+    whole_axis(axes)
     axes.grid(axis="y", visible=False)
+
+
+def _gaps(windows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:
+    """Return the months that windows keep free: the window's position, beginning and end."""
+    return [
+        (row, end, start)
+        for row, window in enumerate(windows)
+        for (_, end), (start, _) in pairwise(_spans(window).values())
+        if start > end
+    ]
+
+
+def _spans(window: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    return {name: _years(window[name]) for name in ("train", "validation", "test") if window[name]}
 
 
 def _years(months: Sequence[str]) -> tuple[float, float]:

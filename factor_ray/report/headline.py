@@ -147,25 +147,26 @@ def _answer(contents: Contents, horizon: int) -> str:
     def measure(name: str) -> float:
         return contents.number(best.full, horizon, "returns", "all", name)
 
+    gross, net = sharpes(contents, best.full, horizon)
+    oracle = contents.number(ORACLE, horizon, "returns", "all", "r2")
     rivals = len([label for label in contents.models(horizon) if not label.is_variant])
     who = f"{best.text}, the best of {rivals} models," if rivals > 1 else best.text
-    mean, t = measure("r2_historical_mean"), measure("ic_t_statistic")
-    beaten = f"and {'beat' if mean > 0 else 'did not beat'} the historical mean (R² against it {percent(mean)}%)"
-    text = f"{who} reached an out-of-sample R² of {percent(measure('r2'))}% against zero {beaten}. "
-    text += f"Its monthly rank correlation with returns averaged {decimal(measure('ic'), 3)} (t = {decimal(t, 1)}"
-    text += ")." if abs(t) >= _TOLD_APART else "), which is not told apart from zero."
-    gross, net = sharpes(contents, best.full, horizon)
+    mean, ic, t = measure("r2_historical_mean"), measure("ic"), measure("ic_t_statistic")
+    text = f"{who} reached an out-of-sample R² of {percent(measure('r2'))}% against zero"
+    text += f" and {percent(mean)}% against the historical mean" if mean > 0 else ""
+    text += f", where the simulated market's truth reaches {percent(oracle)}%. " if math.isfinite(oracle) else ". "
+    text += f"It did not beat the historical mean (R² {percent(mean)}% against it). " if mean <= 0 else ""
+    if math.isfinite(ic):
+        doubt = "" if abs(t) >= _TOLD_APART else ", not told apart from zero"
+        text += f"Its monthly rank correlation with returns averaged {decimal(ic, 3)} (t = {decimal(t, 1)}{doubt}). "
     if math.isfinite(gross):
-        text += f" Buying its top and selling its bottom portfolio had a Sharpe ratio of {decimal(gross)} before costs"
-        text += f" and {decimal(net)} at {_cost(contents):g} bp." if math.isfinite(net) else "."
-    oracle = contents.number(ORACLE, horizon, "returns", "all", "r2")
-    if math.isfinite(oracle):
-        text += f" The simulated market's true expected returns would have reached an R² of {percent(oracle)}%."
+        text += f"Its top less its bottom portfolio had a Sharpe ratio of {decimal(gross)} before costs"
+        text += f" and {decimal(net)} at {_cost(contents):g} bp. " if math.isfinite(net) else ". "
     variant = _best([label for label in contents.models(horizon) if label.is_variant], contents, horizon)
     if variant is not None:
         r2 = contents.number(variant.full, horizon, "returns", "all", "r2")
-        text += f" In hindsight the best value of the sweep was {variant.variant} ({percent(r2)}%)."
-    return text
+        text += f"In hindsight the best value of the sweep was {variant.variant} ({percent(r2)}%)."
+    return text.strip()
 
 
 def _months(horizon: int) -> str:

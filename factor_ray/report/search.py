@@ -13,7 +13,7 @@ from factor_ray.report.labels import Label, families_of, sign
 from factor_ray.report.numbers import count, decimal, duration, percent, plain, size
 from factor_ray.report.tables import Cell, Panel, Row, Table
 
-_MOST_NAMED_FAILURES = 20
+_MOST_NAMED_FAILURES = 12
 
 
 def family_trials(contents: Contents, family: str, horizon: int) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def selection_table(contents: Contents) -> Table | None:
                 settings = json.loads(row["hyperparameters"])
                 test = windows[int(row["window"]) - 1]["test"]
                 cells = [Cell(_value(settings.get(name))) for name in names]
-                cells += [Cell(str(row["point"])), Cell(plain(as_number(row["score_so_far"])))]
+                cells += [Cell(str(row["point"])), Cell(decimal(as_number(row["score_so_far"]), 4))]
                 rows.append(
                     Row(f"{row['window']}: {test[0]} to {test[1]}", tuple(cells), "plain", row["model"], horizon)
                 )

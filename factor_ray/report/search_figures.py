@@ -48,8 +48,9 @@ def _search_figure(contents: Contents, family: str, trials: dict[int, pd.DataFra
     swept = any(label.is_variant for label in labels)
     notes = [
         "Validation score of each point's first member on the first window, where the search asks for its points "
-        "(lower is better; failed fits are left out), and the best so far. Alive: points fitted in a window"
-        + (", of each variant; variants are coloured from dark to light in the order of the sweep." if swept else ".")
+        "(lower is better; failed fits are left out), and the best so far"
+        + ("; variants are coloured from dark to light in the order of the sweep. " if swept else ". ")
+        + "Alive: points fitted in a window, of all variants together."
     ]
     return draw(f"search-{family}", f"Search history of {family}", 2.3 * (2 if len(trials) > 1 else 1), paint, notes)
 
@@ -69,12 +70,10 @@ def _paint_scores(axes: Axes, own: pd.DataFrame, labels: list[Label]) -> None:
 
 
 def _paint_alive(axes: Axes, own: pd.DataFrame, labels: list[Label]) -> None:
-    alive = own.groupby(["model", "window"], sort=False)["point"].nunique().reset_index()
-    for model, counts in alive.groupby("model", sort=False):
-        counts = counts.sort_values("window")
-        colour = style_of(Label.read(str(model)), labels)["color"]
-        axes.step(counts["window"], counts["point"], where="mid", color=colour, linewidth=1.3)
-    axes.set_ylim(bottom=0)
+    alive = own.groupby("window").size()
+    colour = style_of(Label.read(labels[0].family), labels)["color"]
+    axes.step(alive.index, alive, where="mid", color=colour)
+    axes.set_ylim(bottom=0, top=1.08 * alive.max())
     axes.set_xlabel("window")
     axes.set_ylabel("points")
     whole_axis(axes)
