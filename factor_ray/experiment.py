@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from factor_ray.configuration import Configuration, read
 from factor_ray.data.load import DataSettings, SimulatedData
@@ -17,8 +16,9 @@ from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
 from factor_ray.models.macro_state import MacroStateSettings
 from factor_ray.models.registry import model, model_names
+from factor_ray.refusals import KeyPath, explain, nearest, refusal
 from factor_ray.runner.settings import ComputeSettings, EnsembleSettings, SearchSettings, TrackingSettings
-from factor_ray.runner.space import Range, Space, variants
+from factor_ray.runner.space import Range, Space, label_of, sweeps, variants
 
 if TYPE_CHECKING:
     from factor_ray.run_directory import Run
@@ -51,7 +51,7 @@ class Target(BaseModel):
 class PortfolioSettings(BaseModel):
     """Portfolios that are formed on forecasts at the end of each test month and held over the next month."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     number: int = Field(10, ge=2, description="Quantile portfolios; high-minus-low is the top less the bottom one.")
     weights: Literal["auto", "equal", "value"] = Field(
@@ -67,7 +67,7 @@ class ModelEntry(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str
+    name: str = Field(description="One of the models that `factor-ray models` lists.")
     search: dict[str, Range] = Field({}, description="Ranges of hyperparameters that the search explores.")
 
     @property
@@ -78,6 +78,44 @@ class ModelEntry(BaseModel):
     def spaces(self) -> dict[str, Space]:
         """Return the variants of the model."""
         return variants(self.name, model(self.name).Settings, self.given, self.search)
+
+    @model_validator(mode="after")
+    def _hyperparameters_are_valid(self) -> ModelEntry:
+        if self.name not in model_names():
+            raise refusal(f"there is no model {self.name!r}; {nearest(self.name, model_names())}", ("name",))
+        settings = model(self.name).Settings
+        known = list(settings.model_fields)
+        for section, names in (((), self.given), (("search",), self.search)):
+            for name in names:
+                if name not in known:
+                    hint = nearest(name, known if section else [*known, "search"])
+                    raise refusal(f"{self.name} has no hyperparameter {name!r}; {hint}", (*section, name))
+        for name in sorted(set(self.given) & set(self.search)):
+            raise refusal(f"{name} is both fixed and searched: keep one", ("search", name))
+        swept = sweeps(settings, self.given)
+        for name, values in swept.items():
+            if not values:
+                raise refusal(f"{name} is an empty list: give at least one value, or leave it out", (name,))
+            labels = [label_of(value) for value in values]
+            twice = next((label for label in labels if labels.count(label) > 1), None)
+            if twice is not None:
+                raise refusal(f"{name} lists {twice} twice: keep one", (name,))
+        for space in self.spaces().values():
+            try:
+                space.validate()
+            except ValidationError as error:
+                path, sentence = explain(error, settings, {**dict.fromkeys(space.ranges), **space.fixed})
+                raise refusal(f"{self.name}: {sentence}", self._where_written(path, space, swept)) from error
+        return self
+
+    def _where_written(self, path: KeyPath, space: Space, swept: Mapping[str, Sequence[Any]]) -> KeyPath:
+        """Return where the value of a point stands that a path names: alone, in a sweep, or in a range."""
+        name = str(path[0]) if path else ""
+        if name in self.search:
+            return ("search", name)
+        if name in swept:
+            return (name, list(swept[name]).index(space.fixed[name]))
+        return path
 
 
 class Experiment(BaseModel):
@@ -134,10 +172,7 @@ class Experiment(BaseModel):
     @classmethod
     def from_configuration(cls, configuration: Configuration) -> Experiment:
         """Validate a configuration that was read already."""
-        experiment = configuration.build(lambda: cls.model_validate(configuration.values), cls)
-        for position, entry in enumerate(experiment.models):
-            _check_hyperparameters(entry, configuration, position)
-        return experiment
+        return configuration.build(lambda: cls.model_validate(configuration.values), cls)
 
     @property
     def directory(self) -> Path:
@@ -190,28 +225,4 @@ def _output_directory(output: str | None) -> Path:
             "output must be absolute in a Ray job, whose working directory is a copy that is thrown away; got "
             f"{output!r}: set it to a directory that outlives the job, as in --set output=/data/runs"
         )
-    return Path(output)
-
-
-def _check_hyperparameters(entry: ModelEntry, configuration: Configuration, position: int) -> None:
-    prefix = ("models", position)
-    if entry.name not in model_names():
-        near = difflib.get_close_matches(entry.name, model_names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(model_names())}"
-        raise InputError(f"{configuration.where((*prefix, 'name'))}: there is no model {entry.name!r}; {hint}")
-    settings = model(entry.name).Settings
-    known = list(settings.model_fields)
-    for section, names in (((), entry.given), (("search",), entry.search)):
-        for name in names:
-            if name not in known:
-                path = (*prefix, *section, name)
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-                raise InputError(f"{configuration.where(path)}: {entry.name} has no hyperparameter {name!r}; {hint}")
-    both = sorted(set(entry.given) & set(entry.search))
-    if both:
-        raise InputError(
-            f"{configuration.where((*prefix, 'search', both[0]))}: {both[0]} is both fixed and searched: keep one"
-        )
-    for space in entry.spaces().values():
-        configuration.build(space.validate, settings, prefix)
+    return Path(output).expanduser()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -65,11 +65,11 @@ class Windows(BaseModel):
         "reproduce papers that let training targets reach into the test months: the report marks it as looking ahead.",
     )
 
-    @field_validator("first_train_end")
+    @field_validator("first_train_end", mode="before")
     @classmethod
-    def _is_month(cls, value: str) -> str:
-        parse_month(value)
-        return value
+    def _is_month(cls, value: Any) -> str:
+        parse_month(str(value))
+        return str(value)
 
     @field_validator("embargo")
     @classmethod

@@ -22,7 +22,7 @@ class Hyperparameters(BaseModel):
     hyperparameters have the same tensors and can be fitted as one stack.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def shape_names(cls) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Range(BaseModel):
     """Values of one hyperparameter that the search may try; exactly one of the four is given."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     uniform: tuple[float, float] | None = Field(None, description="Any number between two bounds.")
     log_uniform: tuple[float, float] | None = Field(None, description="Any number, uniform in its logarithm.")
@@ -28,21 +28,33 @@ class Range(BaseModel):
         None, description="One of the listed values."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _names_its_kind(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping | Range):
+            raise ValueError("a range must be written as {uniform: [low, high]}, or log_uniform, integer or choice")
+        return value
+
     @model_validator(mode="after")
     def _is_one_range(self) -> Range:
         given = {name: value for name, value in self if value is not None}
         if len(given) != 1:
             raise ValueError(f"a range must be one of uniform, log_uniform, integer or choice; got {sorted(given)}")
         for bounds in (self.uniform, self.log_uniform, self.integer):
-            if bounds is not None and not (math.isfinite(bounds[0]) and bounds[0] < bounds[1]):
-                raise ValueError(f"a range must be [low, high] with low < high; got {list(bounds)}")
+            if bounds is not None and not (all(map(math.isfinite, bounds)) and bounds[0] < bounds[1]):
+                raise ValueError(f"a range must be [low, high], two finite numbers with low < high; got {list(bounds)}")
         if self.log_uniform is not None and self.log_uniform[0] <= 0:
             raise ValueError(f"a log_uniform range must start above 0; got {list(self.log_uniform)}")
         return self
 
     def ends(self) -> tuple[Any, ...]:
-        """Return the values that must be valid for every other to be: the bounds, or all choices."""
+        """Return the bounds, or all choices."""
         return self.choice or self.uniform or self.log_uniform or self.integer or ()
+
+    def witnesses(self) -> tuple[Any, ...]:
+        """Return the values that must be valid for every other to be: the ends, and a fraction if there may be one."""
+        bounds = self.uniform or self.log_uniform
+        return self.ends() if bounds is None else (*bounds, bounds[0] + (bounds[1] - bounds[0]) / 2**0.5)
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         """Ask Optuna for a value."""
@@ -70,7 +82,7 @@ class Space:
         return self.settings(**{**self.fixed, **sampled})
 
     def validate(self) -> None:
-        """Build a point from the fixed values and each end of each range, so that bad values show before any work.
+        """Build a point from the fixed values and each witness of each range, so that bad values show before any work.
 
         Raises
         ------
@@ -80,7 +92,7 @@ class Space:
         start = {name: range_.ends()[0] for name, range_ in self.ranges.items()}
         self.settings(**{**self.fixed, **start})
         for name, range_ in self.ranges.items():
-            for value in range_.ends():
+            for value in range_.witnesses():
                 self.settings(**{**self.fixed, **start, name: value})
 
 
@@ -97,14 +109,28 @@ def variants(
     dict of label to Space
         Labels as in ``cbapm[consensus_weight=0.3]``; the plain name where nothing is swept.
     """
-    swept = {key: value for key, value in given.items() if _is_sweep(settings, key, value)}
+    swept = sweeps(settings, given)
     plain = {key: value for key, value in given.items() if key not in swept}
     spaces = {}
     for combination in itertools.product(*swept.values()):
         chosen = dict(zip(swept, combination, strict=True))
-        label = ",".join(f"{key}={_short(value)}" for key, value in chosen.items())
+        label = ",".join(f"{key}={label_of(value)}" for key, value in chosen.items())
         spaces[f"{name}[{label}]" if label else name] = Space(settings, {**plain, **chosen}, ranges)
     return spaces
+
+
+def sweeps(settings: type[Hyperparameters], given: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the list-valued hyperparameters whose every value is a variant."""
+    return {key: list(value) for key, value in given.items() if _is_sweep(settings, key, value)}
+
+
+def label_of(value: Any) -> str:
+    """Write a swept value as it stands in a variant's label: as short as tells it from every other."""
+    if isinstance(value, list | tuple):
+        return "-".join(map(label_of, value))
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)
 
 
 def _is_sweep(settings: type[Hyperparameters], name: str, value: Any) -> bool:
@@ -113,9 +139,3 @@ def _is_sweep(settings: type[Hyperparameters], name: str, value: Any) -> bool:
     field = settings.model_fields.get(name)
     one_value_is_a_list = field is not None and get_origin(field.annotation) in (tuple, list)
     return not one_value_is_a_list or (len(value) > 0 and isinstance(value[0], list | tuple))
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "-".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
