@@ -20,6 +20,7 @@ from factor_ray.evaluation import (
     return_statistics,
     sort_portfolios,
 )
+from factor_ray.errors import InputError
 from factor_ray.experiment import PortfolioSettings
 from factor_ray.tables import Forecast
 
@@ -68,7 +69,18 @@ def measure_consensus(panel: Panel, forecast: Forecast) -> dict[str, Any]:
 
 
 def portfolio_weights(settings: PortfolioSettings, panel: Panel) -> Literal["equal", "value"]:
-    """Return the weighting of portfolios: by market capitalisation where asked for or, for auto, where there is one."""
+    """Return the weighting of portfolios: by market capitalisation where asked for or, for auto, where there is one.
+
+    Raises
+    ------
+    InputError
+        If value weights are asked for and the data has no market capitalisations.
+    """
+    if settings.weights == "value" and not panel.has_market_cap:
+        raise InputError(
+            "portfolios.weights is value and the data has no market capitalisations: name their column in "
+            "data.columns.market_cap, or set portfolios.weights to auto or equal"
+        )
     if settings.weights == "auto":
         return "value" if panel.has_market_cap else "equal"
     return settings.weights
