@@ -18,6 +18,7 @@ from torch import Tensor
 from factor_ray.errors import InputError
 from factor_ray.models.macro_state import MacroStateSettings, Window
 from factor_ray.training.adam import StepSettings
+from factor_ray.training.cpu import without_onednn
 from factor_ray.training.layers import Dropout, gelu, he_normal, linear, square_loss
 from factor_ray.training.loop import train
 from factor_ray.training.randomness import BitStream, initial_generator, order_generator
@@ -49,7 +50,8 @@ def train_autoencoders(
     """
     task = AutoencoderTask(settings, inputs, kept, windows, seeds, device=device)
     steps = [StepSettings(settings.learning_rate, settings.weight_decay)] * len(windows)
-    members = train(task, steps, Schedule(settings.epochs, settings.patience), device=device)
+    with without_onednn():
+        members = train(task, steps, Schedule(settings.epochs, settings.patience), device=device)
     encoders: list[tuple[Encoder, Mapping[str, Sequence[float]]]] = []
     for member, kept_D in zip(members, kept, strict=True):
         if member.diverged:
