@@ -39,6 +39,11 @@ def test_span(contents: Contents) -> str:
     return f"Test months {windows[0]['test'][0]} to {windows[-1]['test'][1]}, {number}"
 
 
+def embargo(contents: Contents) -> str:
+    """Return how many months are kept free before the test months, as in ``0 at h = 1, 11 at h = 12``."""
+    return ", ".join(f"{_gap(contents, horizon)} at h = {horizon}" for horizon in contents.description["windows"])
+
+
 def headline_table(contents: Contents) -> Table:
     """Return the best selected model of each horizon with its principal measures."""
     rows = []
@@ -71,7 +76,7 @@ def headline_table(contents: Contents) -> Table:
                 horizon,
             )
         )
-    cost = _cost(contents)
+    cost = headline_cost(contents)
     heads = ["Horizon", "Best model", "R² vs zero, %", "R² vs hist. mean, %", "IC", "t(IC)", "Mean consensus R², %"]
     heads += ["Sharpe gross", "Sharpe net" if math.isnan(cost) else f"Sharpe at {cost:g} bp", "Oracle R², %", "Months"]
     return _without_empty_columns(Table("headline", "Headline figures", heads, [Panel("", tuple(rows))]))
@@ -85,7 +90,13 @@ def best_selected(contents: Contents, horizon: int) -> Label | None:
 def sharpes(contents: Contents, model: str, horizon: int) -> tuple[float, float]:
     """Return the long-short Sharpe ratio before costs and at the usual cost, NaN where there is none."""
     by = {as_number(row["cost_bp"]): as_number(row["sharpe"]) for row in contents.long_short(model, horizon)}
-    return by.get(0.0, math.nan), by.get(_cost(contents), math.nan)
+    return by.get(0.0, math.nan), by.get(headline_cost(contents), math.nan)
+
+
+def headline_cost(contents: Contents) -> float:
+    """Return the cost that the headline charges, in basis points: the usual one, or the highest that was measured."""
+    costs = [float(cost) for cost in contents.description["experiment"]["portfolios"]["costs"]]
+    return _USUAL_COST if _USUAL_COST in costs else max(costs, default=math.nan)
 
 
 def data_facts(contents: Contents) -> list[tuple[str, str]]:
@@ -102,7 +113,7 @@ def data_facts(contents: Contents) -> list[tuple[str, str]]:
         ("Models", ", ".join(entry["name"] for entry in experiment["models"])),
         ("Search", _search(experiment)),
         ("Ensemble", f"{experiment['ensemble']['members']} members, {experiment['ensemble']['weights']} weights"),
-        ("Embargo", "; ".join(_embargo(contents, horizon) for horizon in description["windows"])),
+        ("Embargo", f"months: {embargo(contents)}"),
         ("Seed", str(experiment["search"]["seed"])),
         ("Versions", ", ".join(f"{name} {value}" for name, value in description["versions"].items())),
     ]
@@ -125,10 +136,9 @@ def files_table(contents: Contents) -> Table | None:
 def looked_ahead(contents: Contents) -> LookAhead:
     """Return what looked ahead, or what it rests on that nothing did."""
     experiment = contents.description["experiment"]
-    gaps = ", ".join(f"{_gap(contents, h)} at h = {h}" for h in contents.description["windows"])
     grounds = [
-        f"Months between the last training or validation month and the first test month: {gaps}. A target of horizon h "
-        "needs h − 1.",
+        f"Months between the last training or validation month and the first test month: {embargo(contents)}. "
+        "A target of horizon h needs h − 1.",
         "A window's hyperparameters were selected with validation scores of that window and those before it.",
         "Ranks use one month's assets; gaps in characteristics are "
         + ("filled with earlier values and that month's mean" if _imputes(experiment) else "left at the middle rank")
@@ -153,15 +163,15 @@ def _answer(contents: Contents, horizon: int) -> str:
     who = f"{best.text}, the best of {rivals} models," if rivals > 1 else best.text
     mean, ic, t = measure("r2_historical_mean"), measure("ic"), measure("ic_t_statistic")
     text = f"{who} reached an out-of-sample R² of {percent(measure('r2'))}% against zero"
-    text += f" and {percent(mean)}% against the historical mean" if mean > 0 else ""
-    text += f", where the simulated market's truth reaches {percent(oracle)}%. " if math.isfinite(oracle) else ". "
+    text += f" (the simulated market's truth: {percent(oracle)}%)" if math.isfinite(oracle) else ""
+    text += f" and {percent(mean)}% against the historical mean. " if mean > 0 else ". "
     text += f"It did not beat the historical mean (R² {percent(mean)}% against it). " if mean <= 0 else ""
     if math.isfinite(ic):
         doubt = "" if abs(t) >= _TOLD_APART else ", not told apart from zero"
         text += f"Its monthly rank correlation with returns averaged {decimal(ic, 3)} (t = {decimal(t, 1)}{doubt}). "
     if math.isfinite(gross):
         text += f"Its top less its bottom portfolio had a Sharpe ratio of {decimal(gross)} before costs"
-        text += f" and {decimal(net)} at {_cost(contents):g} bp. " if math.isfinite(net) else ". "
+        text += f" and {decimal(net)} at {headline_cost(contents):g} bp. " if math.isfinite(net) else ". "
     variant = _best([label for label in contents.models(horizon) if label.is_variant], contents, horizon)
     if variant is not None:
         r2 = contents.number(variant.full, horizon, "returns", "all", "r2")
@@ -182,12 +192,6 @@ def _best(labels: list[Label], contents: Contents, horizon: int) -> Label | None
     r2 = {label: contents.number(label.full, horizon, "returns", "all", "r2") for label in labels}
     known = {label: value for label, value in r2.items() if math.isfinite(value)}
     return max(known, key=lambda label: known[label]) if known else None
-
-
-def _cost(contents: Contents) -> float:
-    """Return the cost that the headline charges, in basis points: the usual one, or the highest that was measured."""
-    costs = [float(cost) for cost in contents.description["experiment"]["portfolios"]["costs"]]
-    return _USUAL_COST if _USUAL_COST in costs else max(costs, default=math.nan)
 
 
 def _without_empty_columns(table: Table) -> Table:
@@ -213,10 +217,6 @@ def _search(experiment: Mapping[str, Any]) -> str:
     search = experiment["search"]
     points = f"{search['points']} point{'s' if search['points'] > 1 else ''} a variant, rounds of {search['round']}"
     return f"{points}, pruner {search['pruner']}, selection {search['selection'].replace('_', ' ')}"
-
-
-def _embargo(contents: Contents, horizon: int) -> str:
-    return f"{_gap(contents, horizon)} months at h = {horizon}"
 
 
 def _gap(contents: Contents, horizon: int) -> int:

@@ -1,0 +1,192 @@
+"""What a run says on the terminal: its measures, how far it is, and how it compares with others. Plain text."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from factor_ray.errors import InputError
+from factor_ray.report.contents import Contents, read_contents
+from factor_ray.report.headline import embargo, headline_cost, sharpes, test_span
+from factor_ray.report.numbers import MISSING, count, decimal, duration, percent
+from factor_ray.run_directory import Run
+
+_NOT_COMPARED = ("t(IC)", "months")
+
+
+def summary_table(run: Run) -> str:
+    """Return a run's principal measures as a table of plain text, one row for each model and horizon.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run.
+
+    Returns
+    -------
+    str
+        R2 against zero and against the historical mean (%), monthly rank correlation and its t-statistic, mean R2 of
+        the consensus (%), Sharpe ratio of high minus low before and after costs, months with a known return. What is
+        not there is a dash.
+
+    Raises
+    ------
+    InputError
+        If the run is not finished.
+    """
+    contents = read_contents(run.path)
+    measures = _measures(contents)
+    rows = [["horizon", "model", *measures]]
+    for horizon in contents.horizons:
+        for label in _labels(contents, horizon):
+            row = _row(contents, label, horizon)
+            rows.append([str(horizon), label, *(row[name] for name in measures)])
+    return f"{run.path.name}: {test_span(contents)}\n\n{_aligned(rows, left=2)}"
+
+
+def describe_status(run: Run) -> str:
+    """Return how far a run is, in lines of plain text.
+
+    Returns
+    -------
+    str
+        Stage, cells done and planned, elapsed time, the time that is left at the pace so far, and whether a process is
+        at work; the remedy where none is.
+
+    Raises
+    ------
+    InputError
+        If the run has not started fitting.
+    """
+    status = run.status()
+    done = int(status["reused"]) + int(status["fitted"])
+    planned, finished, alive = int(status["planned"]), status["stage"] == "done", bool(status["alive"])
+    until = time.time() if alive else float(status["updated"])
+    lines = {
+        "stage": str(status["stage"]),
+        "cells": f"{done:,} of at most {planned:,} ({status['fitted']:,} fitted, {status['reused']:,} reused)",
+        "elapsed": duration(max(until - float(status["started"]), 0.0)),
+    }
+    if alive and not finished:
+        lines["left"] = _left(status, planned - done)
+    if finished and run.report.is_file() and not alive:
+        lines["state"] = f"finished; report: {run.report}"
+    elif alive:
+        lines["state"] = "alive"
+    else:
+        lines["state"] = f"stopped: go on with `factor-ray resume {run.path}`; finished cells are kept"
+    width = max(map(len, lines))
+    return "\n".join([run.path.name, *(f"  {name:<{width}}  {text}" for name, text in lines.items())])
+
+
+def compare_runs(runs: list[Run]) -> str:
+    """Return several runs side by side: a block for each measure, a row for each horizon and model.
+
+    Parameters
+    ----------
+    runs : list of Run
+        Finished runs; they need not have the same models or horizons.
+
+    Raises
+    ------
+    InputError
+        If there is no run, or one is not finished.
+    """
+    if not runs:
+        raise InputError("compare needs at least one run; got none: give directories of runs")
+    contents = dict(zip(_names(runs), (read_contents(run.path) for run in runs), strict=True))
+    blocks = [_aligned([["run", "data", "judged on", "embargo", "looked ahead"], *_judged(contents)], left=5)]
+    if len({_judgement(found) for found in contents.values()}) > 1:
+        blocks.append("These runs were not judged on the same data and months: their measures are not comparable.")
+    rows = [
+        (horizon, label)
+        for horizon in sorted({h for found in contents.values() for h in found.horizons})
+        for label in dict.fromkeys(m for found in contents.values() for m in _labels(found, horizon))
+    ]
+    measured = {(name, h, label): _row(found, label, h) for name, found in contents.items() for h, label in rows}
+    measures = dict.fromkeys(m for found in contents.values() for m in _measures(found) if m not in _NOT_COMPARED)
+    for measure in measures:
+        table = [["horizon", measure, *contents]]
+        for horizon, label in rows:
+            cells = [measured[name, horizon, label].get(measure, "-") for name in contents]
+            if set(cells) != {"-"}:
+                table.append([str(horizon), label, *cells])
+        blocks.append(_aligned(table, left=2))
+    return "\n\n".join(blocks)
+
+
+def _labels(contents: Contents, horizon: int) -> list[str]:
+    """Return everything that forecasts something at a horizon."""
+    found = [*contents.labels(horizon), *contents.labels(horizon, "consensus")]
+    return list(dict.fromkeys(label.full for label in found))
+
+
+def _row(contents: Contents, model: str, horizon: int) -> dict[str, str]:
+    def of(name: str) -> float:
+        return contents.number(model, horizon, "returns", "all", name)
+
+    gross, net = sharpes(contents, model, horizon)
+    cost = headline_cost(contents)
+    row = {
+        "R2, %": percent(of("r2")),
+        "R2 vs mean, %": percent(of("r2_historical_mean")),
+        "IC": decimal(of("ic"), 3),
+        "t(IC)": decimal(of("ic_t_statistic"), 1),
+        "consensus R2, %": percent(contents.mean_consensus_r2(model, horizon), 1),
+        "Sharpe": decimal(gross),
+        **({} if math.isnan(cost) else {f"Sharpe {cost:g} bp": decimal(net)}),
+        "months": count(of("months")),
+    }
+    return {name: text.replace("−", "-").replace(MISSING, "-") for name, text in row.items()}
+
+
+def _measures(contents: Contents) -> list[str]:
+    """Return the measures that some row of the run has."""
+    rows = [_row(contents, label, h) for h in contents.horizons for label in _labels(contents, h)]
+    return [name for name in (rows[0] if rows else {}) if any(row[name] != "-" for row in rows)]
+
+
+def _left(status: Mapping[str, Any], cells: int) -> str:
+    """Estimate from the pace of fitting; cells that were reused took no time."""
+    took = float(status["updated"]) - float(status["started"])
+    if int(status["fitted"]) == 0 or took <= 0:
+        return "not known before the first cell is fitted"
+    return f"about {duration(cells * took / int(status['fitted']))}"
+
+
+def _judged(contents: Mapping[str, Contents]) -> list[list[str]]:
+    rows = []
+    for name, found in contents.items():
+        data = found.description["data"]
+        panel = f"{count(data['rows'])} rows, {data['first_month']} to {data['last_month']}"
+        looked = "yes" if found.description["looks_ahead"] else "no"
+        rows.append([name, panel, test_span(found), embargo(found), looked])
+    return rows
+
+
+def _judgement(contents: Contents) -> str:
+    """Return what two runs must share for their measures to be comparable: the data and the test months."""
+    tests = {h: [window["test"] for window in contents.windows(h)] for h in contents.horizons}
+    return json.dumps([contents.description["data"]["lineage"], tests], sort_keys=True)
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """Name runs by their directories, whole paths where two have one name."""
+    names = [run.path.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
+
+
+def _aligned(rows: Sequence[Sequence[str]], *, left: int) -> str:
+    """Align columns, the first ``left`` of them to the left, with a rule under the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            text.ljust(w) if column < left else text.rjust(w)
+            for column, (text, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in [lines[0], "-" * len(lines[0]), *lines[1:]])
