@@ -125,6 +125,8 @@ def _load(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
             return None, {}
         lines = dict(_lines(node, source, (), set()))
         return loader.construct_document(node), lines
+    except InputError:
+        raise
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         position = getattr(error, "position", None)  # of a character that no YAML may hold
@@ -175,8 +177,13 @@ def _override(configuration: Configuration, text: str) -> None:
     for part in parts[:-1]:
         key = _key(at, part, path, where)
         # What is changed is copied: an alias elsewhere in the file may share it.
-        at[key] = {} if _found(at, key) is None else copy.copy(at[key])
-        at, path = at[key], (*path, key)
+        path = (*path, key)
+        if _found(at, key) is None:
+            at[key] = {}
+            configuration.overrides.setdefault(path, where)
+        else:
+            at[key] = copy.copy(at[key])
+        at = at[key]
     key = _key(at, parts[-1], path, where)
     at[key] = value
     path = (*path, key)

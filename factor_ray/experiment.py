@@ -38,7 +38,11 @@ class Target(BaseModel):
     @field_validator("horizon", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) else value
+        if isinstance(value, list | tuple):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError("must be a whole number of months, or a list of them")
+        return (value,)
 
     @field_validator("horizon")
     @classmethod

@@ -88,7 +88,10 @@ def explain(error: ValidationError, settings: type[BaseModel], values: Any) -> t
     if chosen["type"] == "value_error":
         sentence = chosen["msg"].removeprefix("Value error, ")
         return path, f"{key}: {sentence}" + ("" if "got " in sentence else f"; got {shown(chosen['input'])}")
-    expected = dict.fromkeys(_expected(one) for one in errors if _written_path(one, values) == path)
+    alternatives = [
+        one for one in errors if _written_path(one, values) == path and len(one["loc"]) == len(chosen["loc"])
+    ]
+    expected = dict.fromkeys(map(_expected, alternatives))
     return path, f"{key} must be {' or '.join(expected)}; got {shown(chosen['input'])}"
 
 

@@ -54,7 +54,10 @@ class Windows(BaseModel):
         description="expanding: training starts at the first month; rolling: it keeps `length` months; "
         "single: one split.",
     )
-    first_train_end: str = Field(description="Last training month of the first window if the embargo were 0, YYYY-MM.")
+    first_train_end: str = Field(
+        description="Last training month of the first window if the embargo were 0, YYYY-MM.",
+        json_schema_extra={"pattern": r"^\d{4}-(0[1-9]|1[0-2])$"},
+    )
     validation: int = Field(24, ge=0, description="Validation months.")
     test: int = Field(12, ge=1, description="Test months of a window; windows step by as many. Unused by `single`.")
     step: int | None = Field(None, ge=1, description="Months between windows; equals `test` where it is given.")

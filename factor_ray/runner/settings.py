@@ -19,7 +19,7 @@ class SearchSettings(BaseModel):
         "halving", description="halving keeps the better half of a variant's points from window to window."
     )
     survivors: int = Field(4, ge=1, description="Points of a variant that halving always keeps.")
-    pack: int | Literal["auto"] = Field(
+    pack: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="Most points fitted as one stack; auto spreads a round over the slots. Changes no result."
     )
     selection: Literal["per_window", "global"] = Field(
