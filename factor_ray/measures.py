@@ -12,6 +12,7 @@ import pandas as pd
 
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
+from factor_ray.errors import InputError
 from factor_ray.evaluation import (
     consensus_statistics,
     forecast_statistics,
@@ -20,7 +21,6 @@ from factor_ray.evaluation import (
     return_statistics,
     sort_portfolios,
 )
-from factor_ray.errors import InputError
 from factor_ray.experiment import PortfolioSettings
 from factor_ray.tables import Forecast
 
