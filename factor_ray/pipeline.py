@@ -18,6 +18,7 @@ from factor_ray import stages
 from factor_ray.console import Console
 from factor_ray.data.load import Loaded, SimulatedData, load
 from factor_ray.data.months import format_month
+from factor_ray.data.panel import Panel
 from factor_ray.data.targets import next_returns
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment
@@ -36,8 +37,8 @@ from factor_ray.models.trivial import trivial_forecasts
 from factor_ray.run_directory import Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
-from factor_ray.runner.cluster import cluster
-from factor_ray.runner.inputs import Inputs
+from factor_ray.runner.cluster import Machines, cluster
+from factor_ray.runner.inputs import Digests, Inputs
 from factor_ray.runner.search import planned_fits
 from factor_ray.runner.shards import prepare_in_shards
 from factor_ray.runner.tracking import Tracker
@@ -87,12 +88,8 @@ def run_experiment(experiment: Experiment) -> Run:
             experiment.tracking, experiment.name, experiment.model_dump(mode="json", by_alias=True), run.path
         )
         with cluster(experiment.compute) as machines, tracker:
-            console.stage(f"preparing {len(panel):,} rows")
-            prepared, digests = prepare_in_shards(panel, experiment.preprocess, min(machines.slots, _MOST_SHARDS))
-            console.stage(f"macro state: {experiment.macro_state.kind}")
-            states = stages.macro_states(experiment.macro_state, prepared, windows, store, experiment.search.seed)
-            inputs = Inputs(prepared, targets, windows, states)
-            quests = stages.quests(experiment, inputs, stages.digest_inputs(prepared, digests, targets))
+            inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
+            quests = stages.quests(experiment, inputs, digests)
             campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
             planned = sum(plan(experiment, windows))
             with console.progress("fitting", planned) as advance:
@@ -117,6 +114,23 @@ def run_experiment(experiment: Experiment) -> Run:
         console.stage("writing the report")
         _report(run, started, campaign)
     return run
+
+
+def build_inputs(
+    experiment: Experiment,
+    panel: Panel,
+    windows: Mapping[int, tuple[Window, ...]],
+    targets: Mapping[int, npt.NDArray[np.float32]],
+    store: CellStore,
+    machines: Machines,
+    console: Console,
+) -> tuple[Inputs, Digests]:
+    """Prepare the panel in shards and fit the macro states: all that fits read, and the hashes that name it."""
+    console.stage(f"preparing {len(panel):,} rows")
+    prepared, months = prepare_in_shards(panel, experiment.preprocess, min(machines.slots, _MOST_SHARDS))
+    console.stage(f"macro state: {experiment.macro_state.kind if panel.macro is not None else 'none'}")
+    states = stages.macro_states(experiment.macro_state, prepared, windows, store, experiment.search.seed)
+    return Inputs(prepared, targets, windows, states), stages.digest_inputs(prepared, months, targets)
 
 
 def plan(experiment: Experiment, windows: Mapping[int, Sequence[Window]]) -> list[int]:
@@ -226,8 +240,22 @@ def _conclude(
     run.write("portfolios.parquet", parquet(pd.concat(portfolios, ignore_index=True)))
     run.write("coefficients.parquet", parquet(pd.concat(coefficients, ignore_index=True)))
     run.write("trials.parquet", parquet(trials_frame(campaign)))
+    run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
     run.write("metrics.json", json.dumps(plain(metrics), indent=1).encode())
     return metrics
+
+
+def _selections(campaign: Campaign) -> dict[str, dict[str, Any]]:
+    """Return what was selected: model -> horizon -> the best variant of each window, and each variant's points."""
+    found: dict[str, dict[str, Any]] = {}
+    for quest in campaign.quests:
+        assert quest.selection is not None
+        points = {
+            variant: [point.settings.model_dump(mode="json") for point in listed]
+            for variant, listed in quest.selection.points.items()
+        }
+        found.setdefault(quest.model, {})[str(quest.horizon)] = {"best": quest.selection.best, "points": points}
+    return found
 
 
 def _test_rows(inputs: Inputs, horizon: int) -> npt.NDArray[np.int64]:

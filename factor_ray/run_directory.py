@@ -32,8 +32,8 @@ class Run:
     ----------
     path : Path
         Holds ``experiment.yaml``, ``forecasts.parquet``, ``consensus.parquet``, ``trials.parquet``,
-        ``portfolios.parquet``, ``coefficients.parquet``, ``metrics.json``, ``report.html``, ``cells/``, ``wandb/`` and
-        ``logs/``.
+        ``portfolios.parquet``, ``coefficients.parquet``, ``metrics.json``, ``selection.json``, ``report.html``,
+        ``cells/``, ``wandb/`` and ``logs/``; after a refit ``live.json``.
     """
 
     path: Path
@@ -71,6 +71,19 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """Measures by model, then horizon."""
         return dict(json.loads(self._existing("metrics.json").read_text(encoding="utf-8")))
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """What was selected: model, then horizon, then ``best`` (variant by window) and ``points`` (by variant)."""
+        return dict(json.loads(self._existing("selection.json").read_text(encoding="utf-8")))
+
+    @property
+    def live(self) -> dict[str, Any]:
+        """What `refit` has fitted for live use."""
+        file = self.path / "live.json"
+        if not file.is_file():
+            raise InputError(f"{self.path} has not been refitted: run `factor-ray refit {self.path}` first")
+        return dict(json.loads(file.read_text(encoding="utf-8")))
 
     @property
     def report(self) -> Path:

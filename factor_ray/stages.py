@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from factor_ray.data.digests import digest
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
 from factor_ray.data.targets import excess_returns
@@ -15,8 +16,9 @@ from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
 from factor_ray.models.base import Fit
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
+from factor_ray.models.seeds import macro_state_seed
 from factor_ray.runner.campaign import CellNames, Quest
-from factor_ray.runner.cells import CellStore, digest
+from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Digests, Inputs, target_digests
 from factor_ray.runner.search import search_forward
 
@@ -72,7 +74,7 @@ def macro_states(
         return {horizon: tuple(nothing for _ in listed) for horizon, listed in windows.items()}
     values_TD, first = panel.macro.values, int(panel.months[0])
     every = {(horizon, w): window for horizon, listed in windows.items() for w, window in enumerate(listed)}
-    names = {place: _state_name(settings, panel, window, seed) for place, window in every.items()}
+    names = {place: state_name(settings, panel, window, seed) for place, window in every.items()}
     distinct = {names[place]: window for place, window in every.items()}
     missing = {name: window for name, window in distinct.items() if not store.has(name)}
     if missing:
@@ -80,7 +82,7 @@ def macro_states(
             settings,
             values_TD,
             [(_positions(w.train, first), _positions(w.validation, first)) for w in missing.values()],
-            seeds=[_state_seed(window, seed) for window in missing.values()],
+            seeds=[macro_state_seed(seed, window) for window in missing.values()],
         )
         for (name, window), state in zip(missing.items(), states, strict=True):
             store.write(name, Fit(weights=state.weights, scores={}), {"macro_state": window.dates()})
@@ -117,7 +119,8 @@ def quests(experiment: Experiment, inputs: Inputs, digests: Digests) -> list[Que
     return found
 
 
-def _state_name(settings: MacroStateSettings, panel: Panel, window: Window, seed: int) -> str:
+def state_name(settings: MacroStateSettings, panel: Panel, window: Window, seed: int) -> str:
+    """Return the name of the cell that holds a window's macro state."""
     assert panel.macro is not None
     last = window.train[1] if window.validation is None else window.validation[1]
     read = panel.macro.values[: last - panel.months[0] + 1]
@@ -130,10 +133,6 @@ def _state_name(settings: MacroStateSettings, panel: Panel, window: Window, seed
         "seed": seed,
     }
     return digest(identity)
-
-
-def _state_seed(window: Window, seed: int) -> int:
-    return int(digest([seed, "macro_state", window.dates()["train"], window.dates()["validation"]])[:15], 16)
 
 
 def _positions(months: MonthRange | None, first: int) -> npt.NDArray[np.int64]:

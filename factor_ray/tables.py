@@ -16,9 +16,11 @@ import pyarrow.parquet as pa_parquet
 
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
+from factor_ray.models.base import Fit
+from factor_ray.models.registry import model
 from factor_ray.runner.campaign import Campaign, Quest
 from factor_ray.runner.cells import CellStore
-from factor_ray.runner.forecasting import Member, ensemble_forecast, greedy_weights, read_fits
+from factor_ray.runner.forecasting import Member, forecast_members, greedy_weights, read_fits
 from factor_ray.runner.inputs import Inputs
 from factor_ray.runner.search import Point, Selection
 from factor_ray.runner.settings import EnsembleSettings
@@ -71,10 +73,10 @@ def forecasts_of(quest: Quest, inputs: Inputs, store: CellStore, ensemble: Ensem
                 validation = inputs.sample(quest.horizon, window, months)
                 members = greedy_weights(quest.model, members, fits, validation, _GREEDY_PICKS)
             test = inputs.sample(quest.horizon, window, quest.windows[window].test)
-            parts.append(ensemble_forecast(quest.model, members, fits, test))
+            parts.append(forecast_members(quest.model, members, fits, test))
             span = inputs.panel.rows(*quest.windows[window].test)
             rows.append(np.arange(span.start, span.stop))
-            coefficients += _coefficients(members, fits)
+            coefficients += _coefficients(quest.model, members, fits)
         returns = [part.returns for part in parts if part.returns is not None]
         consensus = [part.consensus for part in parts if part.consensus is not None]
         yield Forecast(
@@ -212,13 +214,12 @@ def _label(text: str, count: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int32)), pa.array([text]))
 
 
-def _coefficients(members: Sequence[Member], fits: Mapping[str, Any]) -> list[npt.NDArray[np.float64]]:
+def _coefficients(name: str, members: Sequence[Member], fits: Mapping[str, Fit]) -> list[npt.NDArray[np.float64]]:
     """Mean over members; nothing for a model without a linear prediction layer."""
-    from factor_ray.models.cbapm import pricing_coefficients
-
-    sound = [fits[member.cell].weights for member in members if fits[member.cell].status == "ok"]
-    if not sound or any("consensus.weight" not in weights for weights in sound):
+    family = model(name)
+    sound = [member for member in members if fits[member.cell].status == "ok"]
+    found = [family.coefficients(fits[member.cell].weights) for member in sound]
+    known = [values.astype(np.float64) for values in found if values is not None]
+    if len(known) < len(sound):
         return []
-    shares = np.array([member.weight for member in members if fits[member.cell].status == "ok"])
-    stacked = np.stack([pricing_coefficients(weights) for weights in sound]).astype(np.float64)
-    return [np.average(stacked, axis=0, weights=shares)]
+    return [np.average(np.stack(known), axis=0, weights=[member.weight for member in sound])]

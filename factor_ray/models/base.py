@@ -111,6 +111,11 @@ class Model(Protocol):
         ...
 
     @classmethod
-    def predict(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> Prediction:
+    def forecast(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> Prediction:
         """Forecast every row of ``sample`` with one member's weights."""
+        ...
+
+    @classmethod
+    def coefficients(cls, weights: Weights) -> npt.NDArray[np.float32] | None:
+        """Return the coefficients (C,) of a linear prediction layer on the consensus; None for a model without one."""
         ...

@@ -16,6 +16,7 @@ from pydantic import PositiveInt
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
 from factor_ray.models.base import Fit, Hyperparameters, Prediction, Weights, free, shape
+from factor_ray.models.estimator import Estimator
 
 # Axes: N firm-months, C consensus variables.
 
@@ -59,7 +60,7 @@ class CBAPMSettings(Hyperparameters):
         return self.batch_size
 
 
-class CBAPM:
+class CBAPM(Estimator):
     """The consensus-bottleneck asset pricing model.
 
     H1 = GELU(LN(W0 [x; z] + b0)), ..., C^ = Wc H + bc, R^ = wr' C^ + br; loss L_R + lambda L_C. Without consensus
@@ -120,7 +121,7 @@ class CBAPM:
         return fit_stack(settings, seeds, train, validation, order_seed=order_seed, device=device)
 
     @classmethod
-    def predict(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> Prediction:
+    def forecast(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> Prediction:
         """Forecast every row of ``sample`` with one member's weights.
 
         Returns
@@ -133,6 +134,11 @@ class CBAPM:
 
         return_N, consensus_NC = forecast(weights, sample)
         return Prediction(None if _checked(point).consensus_only else return_N, consensus_NC)
+
+    @classmethod
+    def coefficients(cls, weights: Weights) -> npt.NDArray[np.float32] | None:
+        """Return the prediction layer's coefficients (C,), in decimals a unit of C^; None without a consensus layer."""
+        return pricing_coefficients(weights) if "consensus.weight" in weights else None
 
 
 def pricing_coefficients(weights: Weights) -> npt.NDArray[np.float32]:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from factor_ray.data.digests import digest
 from factor_ray.data.windows import Window
 from factor_ray.models.base import Fit, Hyperparameters
 from factor_ray.models.registry import model
-from factor_ray.runner.cells import CellStore, CorruptCellError, digest
+from factor_ray.models.seeds import fit_seed
+from factor_ray.runner.cells import CellStore
 from factor_ray.runner.fitting import Pack
 from factor_ray.runner.inputs import Digests, Inputs
 from factor_ray.runner.search import Request, Search, Selection
@@ -68,14 +70,6 @@ class CellNames:
     def name(self, window: int, settings: Hyperparameters, member: int) -> str:
         """Return the cell's name."""
         return digest(self.identity(window, settings, member))
-
-    def fit_seed(self, window: int, member: int | None) -> int:
-        """Return a member's seed, or with None that of the batch order, which the members of a window share.
-
-        It knows no data, hyperparameters or order: points share random numbers, whoever fits them, whenever.
-        """
-        dates = self.windows[window].dates()
-        return int(digest([self.seed, self.model, dates["train"], dates["validation"], member])[:15], 16)
 
 
 class Campaign:
@@ -150,7 +144,7 @@ class Campaign:
     def _advance(self, quest: Quest, answered: list[Request] | None) -> None:
         try:
             requests = next(quest.search) if answered is None else quest.search.send(self._scores(quest, answered))
-            while all(self._look_up(quest, request) for request in requests):
+            while all([self._look_up(quest, request) for request in requests]):
                 requests = quest.search.send(self._scores(quest, requests))
         except StopIteration as stop:
             quest.selection, quest.wanted = stop.value, []
@@ -169,13 +163,10 @@ class Campaign:
         name = self._name(quest, request)
         if name in self._known:
             return True
-        if not self.store.has(name):
+        stored = self.store.find(name, self._warn)
+        if stored is None:
             return False
-        try:
-            self._known[name] = _light(self.store.read(name))
-        except CorruptCellError as error:
-            self._warn(f"{error}; the file was moved to {self.store.set_aside(name)}")
-            return False
+        self._known[name] = _light(stored)
         self.reused += 1
         return True
 
@@ -202,13 +193,14 @@ class Campaign:
 
 def _pack(quest: Quest, window: int, requests: Mapping[str, Request]) -> Pack:
     cells = quest.cells
+    dated = cells.windows[window]
     return Pack(
         model=quest.model,
         horizon=quest.horizon,
         window=window,
         points=[request.point.settings.model_dump(mode="json") for request in requests.values()],
-        seeds=[cells.fit_seed(window, request.member) for request in requests.values()],
-        order_seed=cells.fit_seed(window, None),
+        seeds=[fit_seed(cells.seed, quest.model, dated, request.member) for request in requests.values()],
+        order_seed=fit_seed(cells.seed, quest.model, dated, None),
         cells=list(requests),
         identities=[cells.identity(window, r.point.settings, r.member) for r in requests.values()],
     )

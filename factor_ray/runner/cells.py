@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from factor_ray.data.digests import plain
 from factor_ray.errors import WorkError
 from factor_ray.models.base import Fit
 
-_KEY = "factor_ray"
-
-
-def digest(identity: Mapping[str, Any] | list[Any] | bytes) -> str:
-    """Return a short hash of a JSON-able identity or of bytes; equal content, equal digest."""
-    raw = identity if isinstance(identity, bytes) else json.dumps(identity, sort_keys=True, default=_plain).encode()
-    return hashlib.blake2b(raw, digest_size=16).hexdigest()
+_KEY, _CHECKSUM = "factor_ray", "checksum"
 
 
 class CorruptCellError(WorkError):
@@ -65,9 +62,10 @@ class CellStore:
             "history": {key: [_written(v) for v in values] for key, values in fit.history.items()},
             "status": fit.status,
             "seconds": fit.seconds,
-            "checksum": _checksum(weights),
         }
-        write_atomically(self.path(name), save(weights, metadata={_KEY: json.dumps(content, default=_plain)}))
+        header = json.dumps(content, default=plain)
+        metadata = {_KEY: header, _CHECKSUM: _checksum(header, weights)}
+        write_atomically(self.path(name), save(weights, metadata=metadata))
 
     def read(self, name: str) -> Fit:
         """Read a cell back.
@@ -76,16 +74,22 @@ class CellStore:
         ------
         CorruptCellError
             If the file is truncated or its content has changed since it was written.
+        WorkError
+            If it cannot be read at all.
         """
         path = self.path(name)
         try:
             with safe_open(path, framework="np") as file:
-                content = json.loads(file.metadata()[_KEY])
+                metadata = file.metadata()
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            header, checksum = metadata[_KEY], metadata[_CHECKSUM]
+        except OSError as error:
+            raise WorkError(f"cell {path} cannot be read ({error}): mend its permissions or its disk") from error
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CorruptCellError(f"cell {path} is truncated or not a cell; `resume` fits it again") from error
-        if _checksum(weights) != content["checksum"]:
+        if _checksum(header, weights) != checksum:
             raise CorruptCellError(f"cell {path} does not match its checksum; `resume` fits it again")
+        content = json.loads(header)
         return Fit(
             weights=weights,
             scores={key: _read(value) for key, value in content["scores"].items()},
@@ -94,11 +98,36 @@ class CellStore:
             seconds=content["seconds"],
         )
 
+    def find(self, name: str, warn: Callable[[str], None]) -> Fit | None:
+        """Read a cell if it is there and sound; one that is corrupt is set aside, so that it is fitted again.
+
+        ``warn`` is told what was set aside, and where to.
+        """
+        if not self.has(name):
+            return None
+        try:
+            return self.read(name)
+        except CorruptCellError as error:
+            warn(f"{error}; the file was moved to {self.set_aside(name)}")
+            return None
+
     def set_aside(self, name: str) -> Path:
-        """Move an unreadable cell out of the way, keeping it for inspection; return its new place."""
+        """Move an unreadable cell out of the way, keeping it for inspection; return its new place.
+
+        Raises
+        ------
+        WorkError
+            If the store cannot be written.
+        """
         aside = self.root / "corrupt" / f"{name}.safetensors"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        self.path(name).replace(aside)
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            self.path(name).replace(aside)
+        except OSError as error:
+            raise WorkError(
+                f"the corrupt cell {self.path(name)} cannot be moved to {aside} ({error.strerror}): remove it, or mend "
+                "the directory's permissions"
+            ) from error
         return aside
 
     def size(self) -> int:
@@ -114,7 +143,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     WorkError
         If the disk is full or not writable.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # On a shared disk another node's process may have this one's number.
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -123,15 +153,16 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise WorkError(
-            f"{path} cannot be written ({error.strerror}): free space or mend its permissions, then resume the run; "
+            f"{path} cannot be written ({error.strerror or error}): free space or mend its permissions, then resume the run; "
             "what was stored before is kept"
         ) from error
 
 
-def _checksum(weights: Mapping[str, npt.NDArray[Any]]) -> str:
-    hashed = hashlib.blake2b(digest_size=16)
+def _checksum(header: str, weights: Mapping[str, npt.NDArray[Any]]) -> str:
+    hashed = hashlib.blake2b(header.encode(), digest_size=16)
     for key in sorted(weights):
         hashed.update(f"{key}{weights[key].dtype}{weights[key].shape}".encode())
         hashed.update(np.ascontiguousarray(weights[key]).tobytes())
@@ -145,11 +176,3 @@ def _written(value: float) -> float | str:
 
 def _read(value: float | str) -> float:
     return float(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray | tuple):
-        return list(value)
-    raise TypeError(f"cannot write {type(value).__name__} into a cell's identity")

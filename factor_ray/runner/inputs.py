@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from factor_ray.data.digests import digest
 from factor_ray.data.panel import Panel
 from factor_ray.data.sample import FloatArray, Sample
 from factor_ray.data.windows import MonthRange, Window
-from factor_ray.runner.cells import digest
 
 
 @dataclass(frozen=True)

@@ -172,13 +172,19 @@ def _requests(window: int, points: Mapping[str, Sequence[Point]]) -> list[Reques
 
 
 def _ranked(points: Sequence[Point], window: int, scores: Mapping[Request, float]) -> list[Point]:
-    return sorted(points, key=lambda point: (_mean_score(point, window, scores), point.number))
+    """Best first; a point that failed in this window, which a forecast would need it in, comes after all that did not."""
+
+    def rank(point: Point) -> tuple[bool, float, int]:
+        failed = not math.isfinite(scores[Request(window, point, 0)])
+        return failed, _mean_score(point, window, scores), point.number
+
+    return sorted(points, key=rank)
 
 
 def _mean_score(point: Point, window: int, scores: Mapping[Request, float]) -> float:
     """Mean over the windows so far in which the point was fitted."""
     seen = [scores[request] for w in range(window + 1) if (request := Request(w, point, 0)) in scores]
-    return float(np.mean(seen))
+    return float(np.mean(seen)) if all(map(math.isfinite, seen)) else math.inf
 
 
 def _halved(ranked: Sequence[Point], survivors: int) -> list[Point]:
@@ -191,7 +197,7 @@ def _survivors(count: int, survivors: int) -> int:
 
 
 def _require_one_that_converged(variant: str, best: Point, window: int, scores: Mapping[Request, float]) -> None:
-    if not math.isfinite(_mean_score(best, window, scores)):
+    if not math.isfinite(scores[Request(window, best, 0)]):
         raise WorkError(
             f"every point of {variant} diverged in window {window + 1}: lower its learning_rate, or look for extreme "
             "values in the targets; the cells fitted so far are kept"

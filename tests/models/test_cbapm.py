@@ -57,16 +57,16 @@ def r_squared(actual, forecast):
 
 def test_planted_truth_is_recovered(fits):
     points, (naive, joint, _) = fits
-    with_bottleneck = CBAPM.predict(points[1], joint.weights, TEST)
+    with_bottleneck = CBAPM.forecast(points[1], joint.weights, TEST)
     assert r_squared(TEST.y_N, with_bottleneck.returns) > 0.35
     assert r_squared(TEST.c_NC, with_bottleneck.consensus) > 0.5
-    assert r_squared(TEST.y_N, CBAPM.predict(points[0], naive.weights, TEST).returns) > 0.35
+    assert r_squared(TEST.y_N, CBAPM.forecast(points[0], naive.weights, TEST).returns) > 0.35
     np.testing.assert_allclose(pricing_coefficients(joint.weights), PRICE_C, atol=0.02)
 
 
 def test_scores_are_what_the_weights_forecast(fits):
     points, (_, joint, _) = fits
-    forecast = CBAPM.predict(points[1], joint.weights, VALIDATION)
+    forecast = CBAPM.forecast(points[1], joint.weights, VALIDATION)
     known, c_known = np.isfinite(VALIDATION.y_N), np.isfinite(VALIDATION.c_NC)
     loss = np.mean(np.square(VALIDATION.y_N - forecast.returns)[known])
     c_loss = np.mean(np.square(VALIDATION.c_NC - forecast.consensus)[c_known])
@@ -80,14 +80,14 @@ def test_scores_are_what_the_weights_forecast(fits):
 
 def test_pricing_coefficients_are_the_forecasts_own(fits):
     points, (_, joint, _) = fits
-    forecast = CBAPM.predict(points[1], joint.weights, TEST)
+    forecast = CBAPM.forecast(points[1], joint.weights, TEST)
     slope_N = forecast.consensus @ pricing_coefficients(joint.weights)
     np.testing.assert_allclose(forecast.returns - slope_N, (forecast.returns - slope_N)[0], atol=1e-5)
 
 
 def test_consensus_only_forecasts_no_return(fits):
     points, (_, joint, only) = fits
-    forecast = CBAPM.predict(points[2], only.weights, TEST)
+    forecast = CBAPM.forecast(points[2], only.weights, TEST)
     assert forecast.returns is None
     assert np.isnan(only.scores["return_loss"])
     assert only.scores["consensus_loss"] < 1.02 * joint.scores["consensus_loss"]
@@ -113,7 +113,7 @@ def test_without_consensus_variables_lambda_must_be_zero():
     point = CBAPMSettings(consensus_weight=0.0, epochs=2, hidden=(8,))
     train, validation = without_consensus(TRAIN), without_consensus(VALIDATION)
     fit = CBAPM.fit_pack([point], [0], train, validation, order_seed=0)[0]
-    forecast = CBAPM.predict(point, fit.weights, without_consensus(TEST))
+    forecast = CBAPM.forecast(point, fit.weights, without_consensus(TEST))
     assert forecast.consensus is None
     assert np.isfinite(forecast.returns).all()
     with pytest.raises(InputError, match="consensus_weight must be 0"):

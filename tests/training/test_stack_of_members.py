@@ -95,7 +95,7 @@ def test_the_samples_memory_is_never_written_to():
     before = checksum()
     point = CBAPMSettings(batch_size=100, epochs=2)
     fit = CBAPM.fit_pack([point], [0], TRAIN, VALIDATION, order_seed=0)[0]
-    CBAPM.predict(point, fit.weights, TRAIN)
+    CBAPM.forecast(point, fit.weights, TRAIN)
     assert checksum() == before
 
 

@@ -1,0 +1,179 @@
+"""Live use: the selected recipes fitted on everything that is known, and applied to months as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from factor_ray import stages
+from factor_ray.console import Console
+from factor_ray.data.load import TableData, load, read_macro, read_table
+from factor_ray.data.months import format_month, month_ends, parse_month
+from factor_ray.data.panel import Panel
+from factor_ray.data.prepare import prepare
+from factor_ray.data.sample import Sample
+from factor_ray.data.windows import Window
+from factor_ray.errors import InputError
+from factor_ray.models.base import Hyperparameters
+from factor_ray.models.macro_state import MacroState, MacroStateSettings
+from factor_ray.models.registry import model
+from factor_ray.pipeline import build_inputs
+from factor_ray.run_directory import Run
+from factor_ray.runner.campaign import Campaign, CellNames, Quest
+from factor_ray.runner.cells import CellStore, write_atomically
+from factor_ray.runner.cluster import cluster
+from factor_ray.runner.forecasting import Member, forecast_members, read_fits
+from factor_ray.runner.search import Point, Request, Search, Selection
+from factor_ray.runner.tuning import run_campaign
+from factor_ray.tables import PREDICTIVE, parquet
+
+
+def refit(run: Run) -> Path:
+    """Fit each model's recipe of the last window on a window that ends at the data's last month.
+
+    The data is read again from the run's files, so that months which came since are used. Training and validation end
+    as early as the embargo asks, so that every target is known at the last month's end.
+
+    Returns
+    -------
+    Path
+        ``live.json``: for each model and horizon the recipe, its window and the cells of its ensemble.
+
+    Raises
+    ------
+    InputError
+        If the run has not selected anything yet.
+    """
+    experiment, selection, console = run.experiment, run.selection, Console()
+    with run.lock():
+        panel = load(experiment.data).panel
+        months = panel.months.tolist()
+        windows = {h: (experiment.windows.last_window(months, h),) for h in experiment.target.horizon}
+        targets = stages.targets_of(experiment, panel)
+        stages.require_targets(panel, targets, windows)
+        store = CellStore(run.cells)
+        with cluster(experiment.compute) as machines:
+            inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
+            quests, recipes = [], []
+            for entry in experiment.models:
+                for horizon, listed in windows.items():
+                    recipe = _recipe(entry.name, selection[entry.name][str(horizon)])
+                    cells = CellNames.of(entry.name, horizon, inputs, digests, experiment.search.seed)
+                    search = _members(recipe, experiment.ensemble.members)
+                    quests.append(Quest(entry.name, horizon, search, listed, cells))
+                    recipes.append(recipe)
+            campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
+            with console.progress("refitting", len(quests) * experiment.ensemble.members) as advance:
+                run_campaign(campaign, inputs, machines, on_progress=lambda c: advance(c.reused + c.fitted))
+        seed = experiment.search.seed
+        described = [
+            {
+                "model": quest.model,
+                "horizon": quest.horizon,
+                "variant": recipe.variant,
+                "hyperparameters": recipe.settings.model_dump(mode="json"),
+                "window": quest.windows[0].dates(),
+                "cells": [
+                    quest.cells.name(0, recipe.settings, member) for member in range(experiment.ensemble.members)
+                ],
+                "macro_state": _state_cell(experiment.macro_state, panel, quest.windows[0], seed),
+            }
+            for quest, recipe in zip(quests, recipes, strict=True)
+        ]
+        return run.write("live.json", json.dumps({"recipes": described}, indent=1).encode())
+
+
+def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = None) -> Path:
+    """Forecast the months of a file from the last month that `refit` knew on.
+
+    Parameters
+    ----------
+    run : Run
+        Refitted.
+    panel_path : Path
+        A panel with the run's columns: the new months, and before them the history from which imputation carries
+        values forward.
+    out : Path
+        Written as Parquet: ``month``, ``asset``, ``model``, ``horizon``, ``kind``, ``prediction``.
+    macro_path : Path, optional
+        A newer file of macro series; the run's own by default.
+
+    Raises
+    ------
+    InputError
+        If the run was not refitted or does not read files, or if the panel lacks columns or new months.
+    """
+    experiment, recipes = run.experiment, run.live["recipes"]
+    if not isinstance(experiment.data, TableData):
+        raise InputError("predict needs a run on files; the simulated market has no new months: run on a panel file")
+    macro = None
+    if experiment.data.macro is not None:
+        source = experiment.data.macro
+        macro = read_macro(source if macro_path is None else source.model_copy(update={"path": str(macro_path)}))
+    panel = prepare(read_table(str(panel_path), experiment.data.columns, macro), experiment.preprocess)
+    store, tables = CellStore(run.cells), []
+    for recipe in recipes:
+        first = parse_month(recipe["window"]["test"][0])
+        if panel.months[-1] < first:
+            raise InputError(
+                f"{panel_path} must hold months from {format_month(first)} on, the last that the refitted ensembles "
+                f"knew; it ends in {format_month(panel.months[-1])}: add the new months"
+            )
+        first = max(first, int(panel.months[0]))
+        rows = panel.rows(first, int(panel.months[-1]))
+        settings = model(recipe["model"]).Settings(**recipe["hyperparameters"])
+        members = [Member(cell, settings) for cell in recipe["cells"]]
+        state_Td = np.zeros((len(panel.months), 0), dtype=np.float32)
+        if recipe["macro_state"] is not None and panel.macro is not None:
+            weights = store.read(recipe["macro_state"]).weights
+            state_Td = MacroState.from_weights(experiment.macro_state, weights).transform(panel.macro.values)
+        sample = Sample(
+            x_NP=panel.characteristics[rows],
+            month_N=panel.row_months[rows] - panel.months[0],
+            z_Td=state_Td,
+            y_N=np.full(rows.stop - rows.start, np.nan, dtype=np.float32),
+            c_NC=panel.consensus[rows],
+        )
+        forecast = forecast_members(recipe["model"], members, read_fits(store, members), sample)
+        if forecast.returns is not None:
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "month": month_ends(panel.row_months[rows]),
+                        "asset": panel.assets[rows],
+                        "model": recipe["model"],
+                        "horizon": np.int32(recipe["horizon"]),
+                        "kind": PREDICTIVE,
+                        "prediction": forecast.returns,
+                    }
+                )
+            )
+    if not tables:
+        raise InputError(f"{run.path} has no model that forecasts returns: there is nothing to predict")
+    write_atomically(out, parquet(pd.concat(tables, ignore_index=True)))
+    return out
+
+
+def _recipe(name: str, selected: Mapping[str, Any]) -> Point:
+    """The point and variant that the last window selected."""
+    variant = selected["best"][-1]
+    settings: Hyperparameters = model(name).Settings(**selected["points"][variant][-1])
+    return Point(variant, 0, settings)
+
+
+def _members(point: Point, members: int) -> Search:
+    """A search that has chosen already: it asks for the members of one point."""
+    requests = [Request(0, point, member) for member in range(members)]
+    scores = yield requests
+    return Selection({point.variant: [point]}, [point.variant], dict(scores))
+
+
+def _state_cell(settings: MacroStateSettings, panel: Panel, window: Window, seed: int) -> str | None:
+    if panel.macro is None or settings.kind == "none":
+        return None
+    return stages.state_name(settings, panel, window, seed)

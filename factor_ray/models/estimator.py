@@ -1,0 +1,170 @@
+"""Models in a notebook: what a worker does to a window, on a panel at hand and without Ray."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import ValidationError
+
+from factor_ray.data.months import month_ends
+from factor_ray.data.panel import Panel
+from factor_ray.data.prepare import prepare
+from factor_ray.data.sample import Sample
+from factor_ray.data.targets import excess_returns
+from factor_ray.data.windows import MonthRange, Window
+from factor_ray.errors import InputError
+from factor_ray.models.base import Fit, Hyperparameters, Model
+from factor_ray.models.ensemble import FittedMember, ensemble_forecast
+from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
+from factor_ray.models.seeds import fit_seed, macro_state_seed
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Estimator:
+    """Fits an ensemble of one point on one window, to the bit as a run does.
+
+    Parameters
+    ----------
+    horizon : int
+        Months ahead that are forecast.
+    members : int
+        Size of the ensemble.
+    macro_state : MacroStateSettings, optional
+        How the panel's macro series become inputs; none by default.
+    seed : int
+        Seed of initial weights, dropout and mini-batches.
+    **hyperparameters
+        The model's own; see its ``Settings``.
+
+    Raises
+    ------
+    InputError
+        If a hyperparameter is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        horizon: int = 1,
+        members: int = 1,
+        macro_state: MacroStateSettings | None = None,
+        seed: int = 0,
+        **hyperparameters: Any,
+    ) -> None:
+        self.horizon, self.members, self.seed = horizon, members, seed
+        self.macro_state = macro_state
+        self.hyperparameters = hyperparameters
+        self.settings = _settings(self._model(), hyperparameters)
+        self.fits: list[Fit] = []
+
+    def fit(self, panel: Panel, window: Window) -> Self:
+        """Fit the members on the window's training months, stopping by its validation months.
+
+        Parameters
+        ----------
+        panel : Panel
+            One that was not prepared yet is prepared with the default :class:`factor_ray.data.Preprocess`.
+        window : Window
+            From :meth:`factor_ray.data.Windows.split` at this horizon, which keeps the embargo.
+
+        Raises
+        ------
+        InputError
+            If the window has no validation months, or no target to learn from.
+        """
+        if window.validation is None:
+            raise InputError("a fit needs validation months to stop by; make windows with validation of at least 1")
+        ready = _prepared(panel)
+        target_N = excess_returns(ready, self.horizon)
+        self.window = window
+        self._state = self._fit_macro_state(ready, window)
+        model = self._model()
+        self.fits = model.fit_pack(
+            [self.settings] * self.members,
+            [fit_seed(self.seed, model.name, window, member) for member in range(self.members)],
+            self._sample(ready, target_N, window.train),
+            self._sample(ready, target_N, window.validation),
+            order_seed=fit_seed(self.seed, model.name, window, None),
+        )
+        return self
+
+    def predict(self, panel: Panel, months: MonthRange | None = None) -> pd.DataFrame:
+        """Forecast months of a panel, by default the window's test months.
+
+        Returns
+        -------
+        DataFrame
+            ``month``, ``asset``, ``horizon``, ``prediction`` (decimals), ``realized`` (NaN where not yet known) and, for
+            models with a bottleneck, one column per consensus variable, named as in the panel.
+
+        Raises
+        ------
+        InputError
+            If the model was not fitted, or every member diverged.
+        """
+        sound = [fit for fit in self.fits if fit.status == "ok"]
+        if not sound:
+            raise InputError("nothing to predict with: call fit first (and lower learning_rate if members diverged)")
+        first, last = self.window.test if months is None else months
+        ready = _prepared(panel)
+        target_N = excess_returns(ready, self.horizon)
+        sample = self._sample(ready, target_N, (first, last))
+        rows = ready.rows(first, last)
+        mean = ensemble_forecast(self._model(), [FittedMember(self.settings, fit.weights) for fit in sound], sample)
+        frame = pd.DataFrame(
+            {
+                "month": month_ends(ready.row_months[rows]),
+                "asset": ready.assets[rows],
+                "horizon": self.horizon,
+                "prediction": np.nan if mean.returns is None else mean.returns,
+                "realized": target_N[rows],
+            }
+        )
+        if mean.consensus is not None:
+            for position, name in enumerate(ready.consensus_names):
+                frame[name] = mean.consensus[:, position]
+        return frame
+
+    def _model(self) -> type[Model]:
+        family: Any = type(self)
+        return family  # type: ignore[no-any-return]
+
+    def _fit_macro_state(self, panel: Panel, window: Window) -> MacroState | None:
+        if self.macro_state is None:
+            return None
+        if panel.macro is None:
+            raise InputError("macro_state is given and the panel has no macro series: give the panel macro=...")
+        spans = (window.train, window.validation or (0, -1))
+        rows = [np.arange(low, high + 1) - int(panel.months[0]) for low, high in spans]
+        seed = macro_state_seed(self.seed, window)
+        return fit_macro_states(self.macro_state, panel.macro.values, [(rows[0], rows[1])], seeds=[seed])[0]
+
+    def _sample(self, panel: Panel, target_N: FloatArray, months: MonthRange) -> Sample:
+        rows = panel.rows(*months)
+        nothing = np.zeros((len(panel.months), 0), dtype=np.float32)
+        has_state = self._state is not None and panel.macro is not None
+        return Sample(
+            x_NP=panel.characteristics[rows],
+            month_N=panel.row_months[rows] - panel.months[0],
+            z_Td=self._state.transform(panel.macro.values) if has_state else nothing,  # type: ignore[union-attr]
+            y_N=target_N[rows],
+            c_NC=panel.consensus[rows],
+        )
+
+
+def _settings(model: type[Model], hyperparameters: dict[str, Any]) -> Hyperparameters:
+    try:
+        return model.Settings(**hyperparameters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(model.Settings.model_fields)
+        name = ".".join(map(str, first["loc"]))
+        raise InputError(f"{model.name}: {name}: {first['msg']}; got {first['input']!r} (it has {known})") from error
+
+
+def _prepared(panel: Panel) -> Panel:
+    return prepare(panel) if panel.prepared is None else panel
