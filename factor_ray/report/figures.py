@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Patch
 
@@ -110,22 +110,18 @@ def coefficients_figure(contents: Contents) -> Figure | None:
 
     def paint(canvas: Canvas) -> None:
         every = grid_of(canvas, len(shown), 2)
-        norm, colours = Normalize(0, 1), mpl.colormaps["viridis"]
         for axes, (horizon, model) in zip(every, shown, strict=True):
             _paint_coefficients(axes, contents, horizon, model, variables)
             axes.set_title(f"{Label.read(model).text}, {horizon}-month horizon")
-        bar = canvas.colorbar(
-            mpl.cm.ScalarMappable(norm, colours), ax=every, location="bottom", shrink=0.3, aspect=40, anchor=(0.0, 0.5)
-        )
-        bar.set_label("R² of the consensus variable")
-        bar.outline.set_visible(False)
-        percent_axis(bar.ax, axis="x")
+        patches = [Patch(color=_r2_colour(low / 100), label=f"{low} to {low + 20}%") for low in range(0, 100, 20)]
+        patches.insert(0, Patch(color=_r2_colour(-1.0), label="not positive"))
+        canvas.legend(handles=patches, title="R² of the consensus variable", loc="outside lower left", ncols=6)
 
     rows = -(-len(shown) // 2)
     notes = [
         "Change of the return forecast for a unit of the approximated consensus, mean over members. Within a variable, "
         "windows run from the first (top) to the last (bottom, ringed). Drawn is each family's variant whose consensus "
-        "is approximated best; colour is the pooled out-of-sample R², and grey where that is not positive."
+        "is approximated best; colour is the pooled out-of-sample R²."
     ]
     return draw(
         "coefficients", "Coefficients of the prediction layer", rows * (0.5 + 0.3 * len(variables)) + 0.6, paint, notes
@@ -298,8 +294,7 @@ def _paint_coefficients(axes: Axes, contents: Contents, horizon: int, model: str
     for row, variable in enumerate(variables):
         values = own.loc[own["variable"] == variable].sort_values("window")["coefficient"].to_numpy()
         heights = row + np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else np.full(len(values), float(row))
-        good = r2.get(variable, float("nan"))
-        colour = mpl.colormaps["viridis"](good) if good > 0 else "#b8c0c8"
+        colour = _r2_colour(r2.get(variable, float("nan")))
         axes.plot(values, heights, color=GRID, linewidth=1.0, zorder=2)
         axes.scatter(values, heights, s=16, color=colour, zorder=3, linewidths=0)
         axes.scatter(values[-1:], heights[-1:], s=34, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
@@ -307,3 +302,8 @@ def _paint_coefficients(axes: Axes, contents: Contents, horizon: int, model: str
     axes.set_ylim(len(variables) - 0.4, -0.6)
     axes.set_xlabel("return forecast per unit of consensus")
     percent_axis(axes, axis="x")
+
+
+def _r2_colour(r2: float) -> str:
+    """Return the colour of an R2, in steps of 20%."""
+    return to_hex(mpl.colormaps["viridis"]((min(int(5 * r2), 4) + 0.5) / 5)) if r2 >= 0 else "#b8c0c8"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from factor_ray.evaluation import (
     return_statistics,
     sort_portfolios,
 )
-from factor_ray.measures import plain
 
 MakeRun = Callable[..., Path]
 
@@ -107,12 +107,22 @@ def write_run(
         horizons, families, consensus, windows, costs, looks_ahead, notes, portfolio_weights, frame
     )
     (directory / "experiment.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
-    (directory / "metrics.json").write_text(json.dumps(plain(metrics)))
+    (directory / "metrics.json").write_text(json.dumps(_plain(metrics)))
     (directory / "logs" / "cost.json").write_text(json.dumps({"seconds": 93.2, "fitted": 40, "reused": 2}))
     pd.concat(portfolios, ignore_index=True).to_parquet(directory / "portfolios.parquet")
     columns = ["model", "horizon", "window", "variable", "coefficient"]
     pd.DataFrame(coefficients, columns=columns).to_parquet(directory / "coefficients.parquet")
     pd.DataFrame(trials).to_parquet(directory / "trials.parquet")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as metrics.json holds it: what is not finite is null."""
+    if isinstance(value, dict):
+        return {key: _plain(nested) for key, nested in value.items()}
+    if isinstance(value, list):
+        return [_plain(nested) for nested in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _forecast(label: str, horizon: int, signal: np.ndarray, random: np.random.Generator) -> np.ndarray:
