@@ -108,8 +108,7 @@ def advance(problems: Problems, iterate: Iterate, e_KN: Floats, r_KP: Floats) ->
         target_v = np.where(better_K1, target_v + change_v, target_v)
         primal_K = np.where(better_K, longer_primal_K, primal_K)
         dual_K = np.where(better_K, longer_dual_K, dual_K)
-    a_K1 = np.where(primal_K < 1.0, STEP_FRACTION * primal_K, 1.0)[:, None]
-    b_K1 = np.where(dual_K < 1.0, STEP_FRACTION * dual_K, 1.0)[:, None]
+    a_K1, b_K1 = primal_K[:, None], dual_K[:, None]
     return Iterate(
         iterate.c_KP + a_K1 * direction.c_KP,
         iterate.d_KN + b_K1 * direction.d_KN,
@@ -152,7 +151,7 @@ class _System:
         return Direction(dc_KP, dd_KN, du_KN, dv_KN)
 
     def step_lengths(self, direction: Direction) -> tuple[Floats, Floats]:
-        """Longest primal and dual steps, at most 1, that keep u, v, s and w from below zero.
+        """Longest primal and dual steps, at most 1, that keep u, v, s and w off zero.
 
         With a penalty c enters the dual constraint X'd = Rc, so that both take the shorter.
         """
@@ -221,9 +220,9 @@ def _factor(Xt: Floats, root_N: Floats, penalty_P: Floats, scratch: Floats) -> F
 
 
 def _longest(*rates_KN: Floats) -> Floats:
-    """Longest step, at most 1, at which no variable that shrinks at these rates has passed zero."""
+    """Longest step, at most 1, after which all variables that shrink at these rates are still clear of zero."""
     fastest_K: Floats = np.maximum.reduce([rate_KN.max(axis=1) for rate_KN in rates_KN])
-    return np.divide(1.0, np.maximum(fastest_K, 1.0))
+    return np.divide(STEP_FRACTION, np.maximum(fastest_K, STEP_FRACTION))
 
 
 def _choose(first_K1: Bools, first: Direction, second: Direction) -> Direction:
