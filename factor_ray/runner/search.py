@@ -172,7 +172,7 @@ def _requests(window: int, points: Mapping[str, Sequence[Point]]) -> list[Reques
 
 
 def _ranked(points: Sequence[Point], window: int, scores: Mapping[Request, float]) -> list[Point]:
-    """Best first; a point that failed in this window, which a forecast would need it in, comes after all that did not."""
+    """Best first; a point that failed in this window has nothing to forecast with: it comes after all that have."""
 
     def rank(point: Point) -> tuple[bool, float, int]:
         failed = not math.isfinite(scores[Request(window, point, 0)])
