@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from factor_ray.data.macro import Macro
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
+from factor_ray.data.panel_rules import Frequency
 from factor_ray.data.simulation import simulate
 from factor_ray.data.simulation_settings import SimulationSettings
 from factor_ray.data.simulation_truth import Truth
@@ -37,6 +38,13 @@ class Columns(BaseModel):
     )
     risk_free: str | None = Field(None, description="Risk-free rate of the month, in decimals.")
     market_cap: str | None = Field(None, description="Market capitalisation at the month's end, for value weights.")
+    price: str | None = Field(None, description="Price at the month's end; its size counts (CRSP writes some below 0).")
+    exchange: str | None = Field(None, description="Code or name of the exchange.")
+    share_code: str | None = Field(None, description="Code or name of the kind of share.")
+    frequency: dict[str, Frequency] = Field(
+        {}, description="How often a variable is reported, by column; preprocess.lag delays by it."
+    )
+    growth: tuple[str, ...] = Field((), description="Characteristics that are growth rates or changes.")
     characteristics: tuple[str, ...] = Field(min_length=1, description="Inputs, known at the month's end.")
     consensus: tuple[str, ...] = Field((), description="What analysts say: targets of the bottleneck, never inputs.")
 

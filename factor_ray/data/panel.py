@@ -23,10 +23,12 @@ from factor_ray.data.panel_rules import (
     Roles,
     existing_file,
     identifiers,
+    labels,
     numbers,
     require_columns,
     require_every_month,
     require_finite,
+    require_marks,
     require_returns,
     require_unique,
     require_varying,
@@ -55,7 +57,8 @@ class Panel:
     ----------
     table : pyarrow.Table
         Columns ``month`` (int32, months since 1970-01), ``asset`` (int64 or string), ``return``, optional
-        ``risk_free`` and ``market_cap`` (float32), ``characteristics`` and ``consensus`` (fixed-size lists of float32).
+        ``risk_free``, ``market_cap`` and ``price`` (float32), optional ``exchange`` and ``share_code`` (string, empty
+        where unknown), ``characteristics`` and ``consensus`` (fixed-size lists of float32).
     macro : Macro or None
         Macro series as known at the end of each month of the panel.
     """
@@ -75,6 +78,11 @@ class Panel:
         consensus: Sequence[str] = (),
         risk_free: str | None = None,
         market_cap: str | None = None,
+        price: str | None = None,
+        exchange: str | None = None,
+        share_code: str | None = None,
+        frequency: Mapping[str, str] | None = None,
+        growth: Sequence[str] = (),
         macro: Macro | None = None,
     ) -> Panel:
         """Build a panel from a pandas frame and the names of the columns that play each role.
@@ -90,6 +98,14 @@ class Panel:
             Columns known at the end of the month. Lag what was published later before you build the panel.
         risk_free, market_cap : str, optional
             Columns of the month's risk-free rate and of the market capitalisation at its end.
+        price, exchange, share_code : str, optional
+            Columns by which a universe may be chosen (:class:`factor_ray.data.universe.Universe`): the price at the
+            month's end (its size counts), and codes or names of the exchange and of the kind of share.
+        frequency : mapping of str to str, optional
+            How often a characteristic or consensus variable is reported: monthly, quarterly, half-yearly, annual or
+            biennial. Preparation lags by it; columns without one are taken to be lagged already.
+        growth : sequence of str
+            Characteristics that are growth rates or changes: imputed by the firm's mean, not by the last value.
         macro : Macro, optional
             Macro series; see :class:`factor_ray.data.macro.Macro`.
 
@@ -99,7 +115,20 @@ class Panel:
             If a column is missing or a rule above is broken; the sentence names the column and the month.
         """
         inputs, concepts = several(characteristics, "characteristics"), several(consensus, "consensus")
-        roles = Roles(month, asset, returns, inputs, concepts, risk_free, market_cap)
+        roles = Roles(
+            month,
+            asset,
+            returns,
+            inputs,
+            concepts,
+            risk_free=risk_free,
+            market_cap=market_cap,
+            price=price,
+            exchange=exchange,
+            share_code=share_code,
+            frequency=dict(frequency or {}),
+            growth=several(growth, "growth"),
+        )
         named = frame.set_axis(list(map(str, frame.columns)), axis=1)
         require_columns(roles, list(named.columns), "the frame")
         return _assemble(roles, lambda name: named[name], "the frame", macro)
@@ -172,6 +201,16 @@ class Panel:
         return tuple(self._metadata["consensus"])
 
     @property
+    def frequency(self) -> Mapping[str, str]:
+        """How often a variable is reported, by name; empty of those of which nothing was stated."""
+        return dict(self._metadata["frequency"])
+
+    @property
+    def growth(self) -> tuple[str, ...]:
+        """Names of the characteristics that are growth rates or changes."""
+        return tuple(self._metadata["growth"])
+
+    @property
     def prepared(self) -> Mapping[str, Any] | None:
         """The preprocessing that was applied, or None for a panel as it came."""
         applied = self._metadata["prepared"]
@@ -198,8 +237,12 @@ class Panel:
         return self._matrix("consensus", len(self.consensus_names))
 
     def values(self, column: str) -> FloatArray:
-        """Return one plain column (``return``, ``risk_free``, ``market_cap``) as a float32 view (N,)."""
+        """Return one plain column (``return``, ``risk_free``, ``market_cap``, ``price``) as a float32 view (N,)."""
         return self._flat(column)
+
+    def labels(self, column: str) -> npt.NDArray[np.object_]:
+        """Return ``exchange`` or ``share_code`` as text (N,); empty where unknown."""
+        return np.asarray(_one_chunk(self.table.column(column)).to_numpy(zero_copy_only=False))
 
     def rows(self, first: int, last: int) -> slice:
         """Rows of the months ``first`` to ``last``, both included."""
@@ -224,9 +267,12 @@ class Panel:
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas frame with one column per variable and ``month`` as the month's last day."""
         plain = {"month": month_ends(self.row_months), "asset": self.assets}
-        for name in ("return", "risk_free", "market_cap"):
+        for name in ("return", "risk_free", "market_cap", "price"):
             if name in self.table.column_names:
                 plain[name] = self.values(name)
+        for name in ("exchange", "share_code"):
+            if name in self.table.column_names:
+                plain[name] = self.labels(name)
         frame = pd.DataFrame(plain)
         blocks = [
             pd.DataFrame(self.characteristics, columns=list(self.characteristic_names)),
@@ -247,38 +293,45 @@ class Panel:
 
 
 def _assemble(roles: Roles, read: Callable[[str], pd.Series], source: str, macro: Macro | None) -> Panel:
+    require_marks(roles)
     months = to_months(read(roles.month), column=roles.month)
     if len(months) == 0:
         raise InputError(f"{source} has no rows: a panel needs at least one asset and month")
     assets = identifiers(read(roles.asset), roles.asset)
-    codes, labels = pd.factorize(assets, sort=True)
+    codes, names = pd.factorize(assets, sort=True)
     order = np.lexsort((codes, months))
     months, codes = months[order], codes[order]
-    require_unique(months, codes, labels, source)
+    require_unique(months, codes, names, source)
     require_every_month(months, source)
 
     def column(name: str) -> FloatArray:
         return numbers(read(name), name)[order]
 
-    def stacked(names: tuple[str, ...]) -> FloatArray:
-        block = np.empty((len(months), len(names)), dtype=np.float32)
-        for position, name in enumerate(names):
+    def stacked(wanted: tuple[str, ...]) -> FloatArray:
+        block = np.empty((len(months), len(wanted)), dtype=np.float32)
+        for position, name in enumerate(wanted):
             block[:, position] = column(name)
             require_finite(block[:, position], name, months, source)
             require_varying(block[:, position], name, source)
         return block
 
-    plain = {"return": roles.returns, "risk_free": roles.risk_free, "market_cap": roles.market_cap}
-    columns: dict[str, Any] = {"month": pa.array(months), "asset": pa.array(labels.take(codes))}
-    for role, name in plain.items():
-        if name is not None:
-            values = column(name)
-            require_finite(values, name, months, source)
-            columns[role] = pa.array(values, from_pandas=False)
+    columns: dict[str, Any] = {"month": pa.array(months), "asset": pa.array(names.take(codes))}
+    for role, name in {"return": roles.returns, **roles.numbers()}.items():
+        values = column(name)
+        require_finite(values, name, months, source)
+        columns[role] = pa.array(values, from_pandas=False)
+    for role, name in roles.labels().items():
+        columns[role] = pa.array(labels(read(name))[order], type=pa.string())
     require_returns(columns["return"].to_numpy(), roles.returns, months, source)
     columns["characteristics"] = _fixed_size_list(stacked(roles.characteristics))
     columns["consensus"] = _fixed_size_list(stacked(roles.consensus))
-    described = {"characteristics": roles.characteristics, "consensus": roles.consensus, "prepared": None}
+    described = {
+        "characteristics": roles.characteristics,
+        "consensus": roles.consensus,
+        "frequency": dict(roles.frequency),
+        "growth": roles.growth,
+        "prepared": None,
+    }
     table = pa.table(columns).replace_schema_metadata({_METADATA: json.dumps(described)})
     known = None if macro is None else macro.on(np.arange(months[0], months[-1] + 1, dtype=np.int32))
     return Panel(table, known)

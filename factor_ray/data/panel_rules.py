@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from factor_ray.data.months import MonthArray, format_month
 from factor_ray.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
+
+Frequency = Literal["monthly", "quarterly", "half-yearly", "annual", "biennial"]
+"""How often what a column reports is reported; decides its reporting delay."""
 
 _PERCENT_SUSPECTED = 0.5  # median absolute monthly return above which returns cannot be decimals
 
@@ -31,19 +34,35 @@ class Roles:
     consensus: tuple[str, ...] = ()
     risk_free: str | None = None
     market_cap: str | None = None
+    price: str | None = None
+    exchange: str | None = None
+    share_code: str | None = None
+    frequency: Mapping[str, str] = field(default_factory=dict)
+    growth: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> Roles:
         """Read the roles from keywords, leaving `macro` out."""
         given = {name: value for name, value in keywords.items() if name != "macro"}
-        for name in ("characteristics", "consensus"):
+        for name in ("characteristics", "consensus", "growth"):
             given[name] = several(given.get(name, ()), name)
         return cls(**given)
 
     def names(self) -> list[str]:
         """Names of all columns that have a role."""
-        single = [self.month, self.asset, self.returns, self.risk_free, self.market_cap]
-        return [name for name in single if name is not None] + [*self.characteristics, *self.consensus]
+        single = [self.month, self.asset, self.returns, *self.numbers().values(), *self.labels().values()]
+        return [*single, *self.characteristics, *self.consensus]
+
+    def numbers(self) -> dict[str, str]:
+        """Return the optional plain columns of numbers that were named: role to column."""
+        return self._named("risk_free", "market_cap", "price")
+
+    def labels(self) -> dict[str, str]:
+        """Return the optional plain columns of codes or names that were named: role to column."""
+        return self._named("exchange", "share_code")
+
+    def _named(self, *roles: str) -> dict[str, str]:
+        return {role: name for role in roles if (name := getattr(self, role)) is not None}
 
 
 def several(names: Sequence[str], role: str) -> tuple[str, ...]:
@@ -85,6 +104,21 @@ def require_columns(roles: Roles, present: Sequence[str], source: str) -> None:
             raise InputError(f"{source} must have a column {name!r}; {hint}")
 
 
+def require_marks(roles: Roles) -> None:
+    """Frequencies and growth rates are stated of columns that are there."""
+    variables = [*roles.characteristics, *roles.consensus]
+    for name, frequency in roles.frequency.items():
+        if name not in variables:
+            raise InputError(f"frequency names {name!r}, which is no characteristic or consensus variable: remove it")
+        if frequency not in get_args(Frequency):
+            raise InputError(
+                f"the frequency of {name!r} must be one of {', '.join(get_args(Frequency))}; got {frequency!r}"
+            )
+    unknown = next((name for name in roles.growth if name not in roles.characteristics), None)
+    if unknown is not None:
+        raise InputError(f"growth names {unknown!r}, which is no characteristic: remove it")
+
+
 def identifiers(series: pd.Series, name: str) -> pd.Series:
     """Return identifiers as int64 where they are whole numbers, else as text."""
     empty = series.isna().to_numpy()
@@ -117,6 +151,15 @@ def numbers(series: pd.Series, name: str) -> FloatArray:
         series = numbers
     with np.errstate(over="ignore"):
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float32)
+
+
+def labels(series: pd.Series) -> npt.NDArray[np.object_]:
+    """Return codes or names as text, whole numbers without decimals; missing is the empty text."""
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        written = series.map(lambda value: f"{value:g}", na_action="ignore")
+    else:
+        written = series.astype(object).map(lambda value: str(value).strip(), na_action="ignore")
+    return np.asarray(written.astype(object).where(series.notna(), ""), dtype=object)
 
 
 def require_unique(months: MonthArray, codes: npt.NDArray[Any], labels: pd.Index, source: str) -> None:

@@ -321,3 +321,54 @@ def test_a_bare_name_is_not_taken_for_a_list_of_letters(tmp_path, role):
     for build in (lambda: Panel.from_frame(frame, **roles), lambda: Panel.from_parquet(file, **roles)):
         with pytest.raises(InputError, match=rf"{role} must be a list of columns' names; got the single text 'size'"):
             build()
+
+
+# Frequencies, growth rates and the columns of a universe
+
+
+def marked(**roles: object) -> Panel:
+    frame = pd.DataFrame(
+        {
+            "month": ["2001-02", "2001-01", "2001-01"],
+            "asset": [2, 2, 1],
+            "ret": [0.1, 0.0, -0.1],
+            "x": [1.0, 2.0, 3.0],
+            "c": [1.0, 2.0, np.nan],
+            "prc": [5.0, -4.0, np.nan],
+            "exchcd": [3, 1, np.nan],
+            "kind": ["common ", None, "ADR"],
+        }
+    )
+    return Panel.from_frame(
+        frame, month="month", asset="asset", returns="ret", characteristics=["x"], consensus=["c"], **roles
+    )
+
+
+def test_frequencies_growth_and_the_columns_of_a_universe_are_kept():
+    panel = marked(
+        frequency={"x": "quarterly", "c": "annual"}, growth=["x"], price="prc", exchange="exchcd", share_code="kind"
+    )
+    assert panel.frequency == {"x": "quarterly", "c": "annual"}
+    assert panel.growth == ("x",)
+    np.testing.assert_array_equal(panel.values("price"), np.array([np.nan, -4, 5], dtype=np.float32))
+    assert panel.labels("exchange").tolist() == ["", "1", "3"]
+    assert panel.labels("share_code").tolist() == ["ADR", "", "common"]
+    assert panel.to_frame()["exchange"].tolist() == ["", "1", "3"]
+    assert marked().frequency == {}
+    assert marked().growth == ()
+
+
+@pytest.mark.parametrize(
+    ("roles", "sentence"),
+    [
+        ({"frequency": {"y": "annual"}}, "frequency names 'y', which is no characteristic or consensus variable"),
+        ({"frequency": {"x": "yearly"}}, "the frequency of 'x' must be one of monthly, quarterly, half-yearly, annual"),
+        ({"growth": ["c"]}, "growth names 'c', which is no characteristic"),
+        ({"growth": "x"}, "growth must be a list of columns' names"),
+        ({"price": "x"}, "column 'x' is named for two roles"),
+        ({"exchange": "nothere"}, "must have a column 'nothere'"),
+    ],
+)
+def test_wrong_marks_are_refused(roles, sentence):
+    with pytest.raises(InputError, match=sentence):
+        marked(**roles)
