@@ -188,10 +188,12 @@ def _sweep_figure(contents: Contents, family: str, variants: Sequence[Label], na
 
     rows = -(-len(horizons) * len(parts) // columns)
     notes = [
-        f"Out-of-sample R² against zero of each {family} variant. Dashed: the {family} that validation selected window "
-        "by window; dotted: the oracle of a simulated market; grey: the historical mean. Vertical scales differ."
+        f"Out-of-sample R² against zero of each variant of {family}. Dashed: what validation selected window by "
+        "window; grey: the historical mean"
+        + ("; dotted: the truth of the simulated market" if ORACLE in contents.metrics else "")
+        + ". Vertical scales differ."
     ]
-    return draw(f"sweep-{family}-{name}", f"R² against {sign(name)}", 2.35 * rows + 0.1, paint, notes)
+    return draw(f"sweep-{family}-{name}", f"R² of {family} against {sign(name)}", 2.35 * rows + 0.1, paint, notes)
 
 
 def _paint_sweep(
@@ -258,11 +260,14 @@ def _paint_years(axes: Axes, contents: Contents, horizon: int, part: str) -> Non
     percent_axis(axes)
     axes.margins(y=0.2)
     if shown:
-        axes.legend(loc="upper left", bbox_to_anchor=(-0.01, 1.03), ncols=len(shown), handlelength=0.9, columnspacing=1)
+        legend = axes.legend(
+            loc="upper left", bbox_to_anchor=(-0.01, 1.03), ncols=len(shown), handlelength=0.9, columnspacing=1
+        )
+        legend.set_in_layout(False)
 
 
 def _yearly_series(contents: Contents, horizon: int, part: str) -> list[Label]:
-    """Return what the bars show: what was selected and, of each sweep, an end.
+    """Return what the bars show: what was selected and, where there is one family, an end of its sweep beside it.
 
     Returns are set against the first value (lambda = 0, the naive network), the consensus against the last.
     """
@@ -271,7 +276,8 @@ def _yearly_series(contents: Contents, horizon: int, part: str) -> list[Label]:
     ends = {label.family: label for label in (variants if part == "consensus" else reversed(variants))}
     families = list(dict.fromkeys(label.family for label in models))
     selected = {label.family: label for label in models if not label.is_variant}
-    shown = [by[family] for family in families for by in (ends, selected) if family in by]
+    sides = (ends, selected) if len(families) == 1 else (selected,)
+    shown = [by[family] for family in families for by in sides if family in by]
     if part == "consensus":
         shown = [label for label in shown if contents.learns_consensus(label.full)]
     return shown[:_MOST_YEARLY_SERIES]

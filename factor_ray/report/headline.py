@@ -140,9 +140,7 @@ def looked_ahead(contents: Contents) -> LookAhead:
         f"Months between the last training or validation month and the first test month: {embargo(contents)}. "
         "A target of horizon h needs h − 1.",
         "A window's hyperparameters were selected with validation scores of that window and those before it.",
-        "Ranks use one month's assets; gaps in characteristics are "
-        + ("filled with earlier values and that month's mean" if _imputes(experiment) else "left at the middle rank")
-        + "; the macro state is trained on a window's training months.",
+        _preparation(experiment),
         "What cannot be seen from here: whether the data themselves were known at the month they are dated. "
         "The notes say what is known to be revised.",
     ]
@@ -228,8 +226,15 @@ def _gap(contents: Contents, horizon: int) -> int:
     return min(gaps)
 
 
-def _imputes(experiment: Mapping[str, Any]) -> bool:
-    return bool(experiment["preprocess"]["impute"] == "point_in_time")
+def _preparation(experiment: Mapping[str, Any]) -> str:
+    """Return how inputs were made, as far as it bears on looking ahead."""
+    preprocess, kind = experiment["preprocess"], experiment["macro_state"]["kind"]
+    text = "Characteristics were ranked within each month" if preprocess["rank"] else "Characteristics were not ranked"
+    if preprocess["impute"] == "point_in_time":
+        text += "; gaps were filled with the asset's earlier values, then the month's mean"
+    if kind not in ("raw", "none"):
+        text += f"; the macro state ({kind}) was fitted on months before each window's test months"
+    return text + "."
 
 
 def _files(lineage: Any, role: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

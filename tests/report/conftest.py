@@ -216,7 +216,7 @@ def _description(
         "experiment": {
             "name": "a <test> & run",
             "data": {"source": "table"},
-            "preprocess": {"impute": "point_in_time"},
+            "preprocess": {"rank": True, "impute": "point_in_time"},
             "macro_state": {"kind": "pca", "dimension": 3},
             "models": [{"name": family} for family in families],
             "search": {"points": 4, "round": 8, "pruner": "halving", "selection": "per_window", "seed": 0},
