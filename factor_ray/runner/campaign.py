@@ -144,13 +144,12 @@ class Campaign:
     def _advance(self, quest: Quest, answered: list[Request] | None) -> None:
         try:
             requests = next(quest.search) if answered is None else quest.search.send(self._scores(quest, answered))
-            while all([self._look_up(quest, request) for request in requests]):
+            while not (missing := [request for request in requests if not self._look_up(quest, request)]):
                 requests = quest.search.send(self._scores(quest, requests))
         except StopIteration as stop:
             quest.selection, quest.wanted = stop.value, []
             return
         quest.wanted = requests
-        missing = [request for request in requests if self._name(quest, request) not in self._known]
         self._enqueue(quest, missing)
 
     def _scores(self, quest: Quest, requests: Sequence[Request]) -> Mapping[Request, float]:
