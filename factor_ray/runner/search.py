@@ -85,7 +85,7 @@ def search_forward(
         asked = {
             variant: study.ask(min(settings.round, settings.points - study.count)) for variant, study in studies.items()
         }
-        found.scores.update((yield _requests(0, asked)))
+        yield from _note(_requests(0, asked), found)
         for variant, points in asked.items():
             studies[variant].tell(points, [found.scores[Request(0, point, 0)] for point in points])
             alive[variant] += points
@@ -94,7 +94,7 @@ def search_forward(
         if window > 0:
             fresh = {variant: study.ask(settings.refresh) for variant, study in studies.items()}
             wanted = {variant: alive[variant] + fresh[variant] for variant in spaces}
-            found.scores.update((yield _requests(window, wanted)))
+            yield from _note(_requests(window, wanted), found)
             for variant, points in fresh.items():
                 studies[variant].tell(points, [found.scores[Request(window, point, 0)] for point in points])
             alive = wanted
@@ -111,7 +111,7 @@ def search_forward(
         found.points = {variant: [points[last]] * windows for variant, points in found.points.items()}
         found.best = [found.best[last]] * windows
         missing = [Request(w, p[w], 0) for p in found.points.values() for w in range(windows)]
-        found.scores.update((yield [request for request in missing if request not in found.scores]))
+        yield from _note([request for request in missing if request not in found.scores], found)
     others = [
         Request(window, point, member)
         for points in found.points.values()
@@ -119,7 +119,7 @@ def search_forward(
         for member in range(1, members)
     ]
     if others:
-        found.scores.update((yield others))
+        yield from _note(others, found)
     return found
 
 
@@ -134,6 +134,12 @@ def planned_fits(variants: int, searched: bool, windows: int, settings: SearchSe
         if settings.pruner == "halving":
             alive = _survivors(alive, settings.survivors)
     return fits
+
+
+def _note(requests: list[Request], found: Selection) -> Generator[list[Request], Mapping[Request, float], None]:
+    """Ask for scores and keep them in the order of asking, whatever order they come in."""
+    answers = yield requests
+    found.scores.update((request, answers[request]) for request in requests)
 
 
 class _Study:
