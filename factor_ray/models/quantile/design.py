@@ -26,15 +26,15 @@ class Design:
 
     Attributes
     ----------
-    columns : array (N, working columns)
-        The columns without penalty (or a basis of their span) first, then the penalised ones.
+    transposed : array (working columns, N)
+        The columns without penalty (or a basis of their span) first, then the penalised ones; contiguous.
     penalty_weights : array (working columns,)
         What a ridge of 1 on the user's coefficients is on the working ones: 0, or 1 / column scale squared.
     start : array (working columns,)
         Least squares on the columns without penalty.
     """
 
-    columns: Floats
+    transposed: Floats
     penalty_weights: Floats
     start: Floats
     _scale_P: Floats
@@ -73,21 +73,24 @@ def prepare(X: Floats, y: Floats, free_P: Bools, unpenalised_P: Bools) -> Design
     unpenalised_P : array of bool (P,)
         Columns that no ridge penalises.
     """
-    size_P = np.sqrt(np.mean(X**2, axis=0))
+    Xt = np.concatenate([X.T[free_P], X.T[~free_P]])
+    size = np.sqrt(np.einsum("pn,pn->p", Xt, Xt) / len(y))
     # Powers of two, so that scaling and its undoing are exact.
-    scale_P = np.exp2(np.round(np.log2(size_P, out=np.zeros_like(size_P), where=size_P > 0.0)))
-    scaled = X / scale_P
-    free = scaled[:, free_P]
-    basis, start_F = None, _least_squares(free, y)
+    scale = np.exp2(np.round(np.log2(size, out=np.zeros_like(size), where=size > 0.0)))
+    Xt /= scale[:, None]
+    frees = int(free_P.sum())
+    basis, start_F = None, _least_squares(Xt[:frees], y)
     if start_F is None:
-        basis = _Basis.of(free)
-        free = basis.columns
-        start_F = free.T @ y / len(y)
-    weights_P = 1.0 / scale_P[~free_P] ** 2
+        basis = _Basis.of(Xt[:frees].T)
+        Xt = np.concatenate([basis.transposed, Xt[frees:]])
+        start_F = basis.transposed @ y / len(y)
+    weights = 1.0 / scale[frees:] ** 2
+    scale_P = np.empty_like(scale)
+    scale_P[free_P], scale_P[~free_P] = scale[:frees], scale[frees:]
     return Design(
-        columns=np.hstack([free, scaled[:, ~free_P]]),
-        penalty_weights=np.concatenate([np.zeros(free.shape[1]), weights_P]),
-        start=np.concatenate([start_F, np.zeros(len(weights_P))]),
+        transposed=Xt,
+        penalty_weights=np.concatenate([np.zeros(len(start_F)), weights]),
+        start=np.concatenate([start_F, np.zeros(len(weights))]),
         _scale_P=scale_P,
         _free_P=free_P,
         _shrunk_F=~unpenalised_P[free_P],
@@ -99,7 +102,7 @@ def prepare(X: Floats, y: Floats, free_P: Bools, unpenalised_P: Bools) -> Design
 class _Basis:
     """Orthogonal columns of unit size with the span of given ones, by QR with column pivoting."""
 
-    columns: Floats
+    transposed: Floats  # (rank, N)
     to_given: Floats  # (given, rank): coefficients of the given columns that make up each column of the basis
     null: Floats  # (given, given - rank): combinations of the given columns that vanish
 
@@ -114,21 +117,21 @@ class _Basis:
         to_given[order[:rank]] = solve_triangular(triangle, np.eye(rank)) * root
         null[order[:rank]] = -solve_triangular(triangle, r[:rank, rank:])
         null[order[rank:]] = np.eye(count - rank)
-        return _Basis(np.ascontiguousarray(q[:, :rank] * root), to_given, null)
+        return _Basis(np.ascontiguousarray(q[:, :rank].T) * root, to_given, null)
 
     def coefficients(self, working: Floats) -> Floats:
         """Coefficients of the given columns, zero for those that were found dependent."""
         return self.to_given @ working
 
 
-def _least_squares(free: Floats, y: Floats) -> Floats | None:
+def _least_squares(free_FN: Floats, y: Floats) -> Floats | None:
     """Least squares by the normal equations, or None where the columns are too nearly dependent for these."""
-    if free.shape[1] == 0:
+    if not len(free_FN):
         return np.zeros(0)
-    gram = dsyrk(1.0, np.ascontiguousarray(free.T).T, trans=1, lower=1) / len(y)
+    gram = dsyrk(1.0 / len(y), free_FN.T, trans=1, lower=1)
     norm = float(np.abs(gram + np.tril(gram, -1).T).sum(axis=0).max())
     factor, failure = dpotrf(gram, lower=1, clean=0)
     if failure or dpocon(factor, norm, uplo="L")[0] < WELL_CONDITIONED:
         return None
-    solution: Floats = dpotrs(factor, free.T @ y / len(y), lower=1)[0]
+    solution: Floats = dpotrs(factor, free_FN @ y / len(y), lower=1)[0]
     return solution

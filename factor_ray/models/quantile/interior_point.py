@@ -48,14 +48,14 @@ class Solution:
 
 
 def solve(
-    X: Floats, y_N: Floats, tau_K: Floats, penalty_KP: Floats, start_P: Floats, tolerance: float
+    Xt: Floats, y_N: Floats, tau_K: Floats, penalty_KP: Floats, start_P: Floats, tolerance: float
 ) -> list[Solution]:
     """Solve K penalised quantile regressions on one design to a relative duality gap.
 
     Parameters
     ----------
-    X : array (N, P)
-        Design, its columns of about unit size; the columns without penalty must be linearly independent.
+    Xt : array (P, N), contiguous
+        Transposed design, its columns of about unit size; the columns without penalty must be linearly independent.
     y_N : array (N,)
         Response, of about unit size.
     tau_K, penalty_KP : arrays (K,), (K, P)
@@ -71,7 +71,7 @@ def solve(
     WorkError
         If a problem does not reach the tolerance.
     """
-    problems = Problems(np.ascontiguousarray(X.T), np.abs(X).sum(axis=0), y_N, tau_K, penalty_KP)
+    problems = Problems(Xt, np.abs(Xt).sum(axis=1), y_N, tau_K, penalty_KP)
     iterate = _starting_point(problems, start_P)
     index_K = np.arange(len(tau_K))
     guesses = _Guesses.none(*iterate.d_KN.shape)
@@ -82,7 +82,7 @@ def solve(
         certificate = certify(y_N, e_KN, iterate.c_KP, iterate.d_KN, r_KP, problems.tau_K, problems.penalty_KP)
         relative_K = _relative_gap(problems, certificate, iterate.c_KP, tolerance)
         done_K = relative_K <= tolerance
-        exact = _exact_solutions(X, problems, iterate, e_KN, relative_K, done_K, guesses, tolerance)
+        exact = _exact_solutions(problems, iterate, e_KN, relative_K, done_K, guesses, tolerance)
         for k, original in enumerate(index_K):
             if k in exact:
                 solutions[int(original)] = Solution(*exact[k], iterations=iteration)
@@ -138,7 +138,6 @@ def _relative_gap(problems: Problems, certificate: Certificate, c_KP: Floats, to
 
 
 def _exact_solutions(
-    X: Floats,
     problems: Problems,
     iterate: Iterate,
     e_KN: Floats,
@@ -155,7 +154,7 @@ def _exact_solutions(
     """
     unit_K1 = 0.25 * np.mean(np.abs(e_KN), axis=1)[:, None]
     guess_KN = unit_K1 * np.minimum(iterate.s_KN, iterate.w_KN) > np.maximum(iterate.u_KN, iterate.v_KN)
-    full_K = guess_KN.sum(axis=1) == X.shape[1]
+    full_K = guess_KN.sum(axis=1) == len(problems.Xt)
     stable_K = (guess_KN == guesses.previous_KN).all(axis=1)
     new_K = (guess_KN != guesses.tried_KN).any(axis=1)
     plausible_K = full_K if not problems.penalised else full_K | stable_K | done_K
@@ -165,7 +164,9 @@ def _exact_solutions(
         guesses.tried_KN[k] = guess_KN[k]
         one_K = np.arange(len(done_K)) == k
         problem = problems.select(one_K)
-        found = exact_solution(X, problems.y_N, problem.tau_K[0], problem.penalty_KP[0], e_KN[k], guess_KN[k])
+        found = exact_solution(
+            problems.Xt.T, problems.y_N, problem.tau_K[0], problem.penalty_KP[0], e_KN[k], guess_KN[k]
+        )
         if found is None:
             continue
         c_KP, d_KN = found[0][None], found[1][None]

@@ -214,7 +214,7 @@ def _fit_pairs(
     fits = {}
     for begin in range(0, len(pairs), batch):
         part = slice(begin, begin + batch)
-        solutions = solve(design.columns, y / y_scale, tau_K[part], penalty_KP[part], design.start, tolerance)
+        solutions = solve(design.transposed, y / y_scale, tau_K[part], penalty_KP[part], design.start, tolerance)
         for (tau, ridge), solution in zip(pairs[part], solutions, strict=True):
             c_P = design.coefficients(solution.coefficients_P * y_scale)
             fits[tau, ridge] = _in_units_of_y(X, y, tau, ridge, c_P, unpenalised_P, solution, y_scale)
