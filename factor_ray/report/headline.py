@@ -141,8 +141,8 @@ def looked_ahead(contents: Contents) -> LookAhead:
         "A target of horizon h needs h − 1.",
         "A window's hyperparameters were selected with validation scores of that window and those before it.",
         _preparation(experiment),
-        "What cannot be seen from here: whether the data themselves were known at the month they are dated. "
-        "The notes say what is known to be revised.",
+        "What cannot be seen from here: whether the data themselves were known at the month they are dated"
+        + (". The notes say what is known to be revised." if contents.description["notes"] else "."),
     ]
     return LookAhead(list(contents.description["looks_ahead"]), grounds)
 
@@ -158,7 +158,7 @@ def _answer(contents: Contents, horizon: int) -> str:
     gross, net = sharpes(contents, best.full, horizon)
     oracle = contents.number(ORACLE, horizon, "returns", "all", "r2")
     rivals = len([label for label in contents.models(horizon) if not label.is_variant])
-    who = f"{best.text}, the best of {rivals} models," if rivals > 1 else best.text
+    who = f"{best.text}, which turned out the best of {rivals} models," if rivals > 1 else best.text
     mean, ic, t = measure("r2_historical_mean"), measure("ic"), measure("ic_t_statistic")
     text = f"{who} reached an out-of-sample R² of {percent(measure('r2'))}% against zero"
     text += f" (the simulated market's truth: {percent(oracle)}%)" if math.isfinite(oracle) else ""

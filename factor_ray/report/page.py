@@ -10,7 +10,16 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from factor_ray.report import figures, headline, portfolio_figures, portfolio_tables, search, search_figures, tables
+from factor_ray.report import (
+    coefficient_figures,
+    figures,
+    headline,
+    portfolio_figures,
+    portfolio_tables,
+    search,
+    search_figures,
+    tables,
+)
 from factor_ray.report.contents import Contents, read_contents
 from factor_ray.report.drawing import Figure
 from factor_ray.report.tables import Table
@@ -91,7 +100,7 @@ def _sections(contents: Contents) -> list[Section]:
                 *figures.sweep_figures(contents),
                 figures.yearly_figure(contents),
                 *tables.yearly_tables(contents),
-                figures.coefficients_figure(contents),
+                coefficient_figures.coefficients_figure(contents),
             ),
         ),
         Section(

@@ -29,6 +29,11 @@ def cumulative_figure(contents: Contents) -> Figure | None:
             axes.set_title(f"Sorted on {horizon}-month forecasts")
 
     notes = ["Sum of log(1 + R) since the first portfolio was formed, before costs. market: all forecast assets, held."]
+    if any(label.is_variant for h in horizons for label in contents.labels(h, "long_short")):
+        several = len(contents.families()) > 1
+        notes.append(
+            "Of the sweeps only what was selected is drawn." if several else "Variants run from dark to light."
+        )
     return draw(
         "cumulative", "Cumulative log return of high minus low", height * -(-len(horizons) // columns), paint, notes
     )
@@ -38,6 +43,8 @@ def _paint_cumulative(axes: Axes, contents: Contents, horizon: int, height: floa
     table = contents.portfolios
     own = table[(table["horizon"] == horizon) & table["portfolio"].isin([HIGH_LOW, MARKET])]
     labels = [*contents.labels(horizon, "long_short"), Label.read(MARKET)]
+    if len(contents.families()) > 1:
+        labels = [label for label in labels if not label.is_variant]
     variants = [label for label in labels if label.is_variant]
     named = [label for label in labels if not label.is_variant]
     named += variants if len(variants) <= _MOST_NAMED_VARIANTS else [variants[0], variants[-1]]

@@ -115,7 +115,9 @@ def accuracy_table(contents: Contents) -> Table:
         "sweep, each with the points that validation selected for it. Which is best is known in hindsight only.",
     ]
     if any(label.full == ORACLE for h in contents.horizons for label in contents.labels(h)):
-        notes.append("oracle: the true expected return of the simulated market, the best that any forecast can do.")
+        notes.append(
+            "oracle: the true expected return of the simulated market, the best forecast there is, chance apart."
+        )
     return Table(
         "accuracy",
         "Out-of-sample accuracy of return forecasts",
