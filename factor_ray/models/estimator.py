@@ -98,8 +98,8 @@ class Estimator:
         Returns
         -------
         DataFrame
-            ``month``, ``asset``, ``horizon``, ``prediction`` (decimals), ``realized`` (NaN where not yet known) and, for
-            models with a bottleneck, one column per consensus variable, named as in the panel.
+            ``month``, ``asset``, ``horizon``, ``prediction`` (decimals), ``realized`` (NaN where not yet known) and,
+            for models with a bottleneck, one column per consensus variable, named as in the panel.
 
         Raises
         ------

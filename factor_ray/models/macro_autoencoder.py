@@ -83,6 +83,7 @@ class AutoencoderTask:
     """
 
     members_per_pass = None
+    smallest_stack = 1
 
     def __init__(
         self,

@@ -41,6 +41,15 @@ def gelu(x_SBH: Tensor) -> Tensor:
     return torch.cat([functional.gelu(x_SBH[member : member + 1]) for member in range(members)])
 
 
+def gelu_backward(grad_SBH: Tensor, x_SBH: Tensor) -> Tensor:
+    """Gradient of :func:`gelu` with respect to its input: (S, B, H)."""
+    backward, members = torch.ops.aten.gelu_backward, x_SBH.shape[0]
+    if members == 1 or x_SBH.is_cuda or x_SBH[0].numel() % _VECTOR == 0:
+        return backward(grad_SBH, x_SBH)  # type: ignore[no-any-return]
+    rows = [slice(member, member + 1) for member in range(members)]
+    return torch.cat([backward(grad_SBH[row], x_SBH[row]) for row in rows])
+
+
 class Dropout:
     """Makes dropout masks from random 16-bit numbers, with a probability of its own for every member.
 
@@ -122,7 +131,7 @@ class _HiddenLayer(torch.autograd.Function):
         x_SBI, weight_SIO, gain_SO, shift_SO, mask_SBO, linear_SBO, mean, deviation, normal_SBO = ctx.saved_tensors
         if mask_SBO is not None:
             grad_SBO = grad_SBO * mask_SBO
-        grad_SBO = torch.ops.aten.gelu_backward(grad_SBO, normal_SBO)
+        grad_SBO = gelu_backward(grad_SBO, normal_SBO)
         grad_SBO, gain_grad_SO, shift_grad_SO = _normalise_backward(
             grad_SBO, linear_SBO, mean, deviation, gain_SO, shift_SO
         )

@@ -73,10 +73,11 @@ def train(
         One a member, in the order of ``settings``. A member whose loss is not finite is reported as diverged.
     """
     with _quiet_processor(device):
-        stack = WeightStack([task.initialise(member) for member in range(len(settings))], task.members_per_pass, device)
-        adam = StackedAdam(stack, settings)
+        initial = [task.initialise(member) for member in range(len(settings))]
+        stack = WeightStack(initial, task.members_per_pass, device, smallest=task.smallest_stack)
+        adam = StackedAdam(stack, [settings[member] for member in stack.members])
         progress = [Progress(schedule) for _ in settings]
-        best_weights = list(stack.value_Mn.clone())
+        best_weights = list(stack.value_Mn[: len(settings)].clone())
         trained = [TrainedMember() for _ in settings]
 
         epoch = 0
@@ -84,8 +85,8 @@ def train(
             epoch, started = epoch + 1, time.perf_counter()
             train_losses = _train_one_epoch(task, stack, adam, epoch)
             measures = _validate(task, stack)
-            share = (time.perf_counter() - started) / len(stack.members)
-            for row, member in enumerate(stack.members):
+            share = (time.perf_counter() - started) / len(set(stack.members))
+            for row, member in _distinct(stack.members):
                 measured = {name: values[row] for name, values in measures.items()}
                 progress[member].note(train_losses[row], measured[WATCHED])
                 losses = {"train_loss": train_losses[row], "learning_rate": adam.learning_rates[row], **measured}
@@ -96,14 +97,18 @@ def train(
                 trained[member].diverged = progress[member].diverged
             rates = zip(stack.members, adam.learning_rates, strict=True)
             adam.set_learning_rates([progress[member].next_learning_rate(rate) for member, rate in rates])
-            staying = [row for row, member in enumerate(stack.members) if not progress[member].finished]
-            if len(staying) < len(stack.members):
-                stack.keep(staying)
-                adam.keep(staying)
+            staying = [row for row, member in _distinct(stack.members) if not progress[member].finished]
+            if len(staying) < len(set(stack.members)):
+                adam.keep(stack.keep(staying))
 
         for result, row_n in zip(trained, best_weights, strict=True):
             result.weights = stack.unpack(row_n)
         return trained
+
+
+def _distinct(members: Sequence[int]) -> list[tuple[int, int]]:
+    """Rows and members, without the rows in which the last member stands again."""
+    return [(members.index(member), member) for member in dict.fromkeys(members)]
 
 
 def _train_one_epoch(task: Task[BatchT], stack: WeightStack, adam: StackedAdam, epoch: int) -> list[float]:

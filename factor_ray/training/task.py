@@ -30,6 +30,11 @@ class Task(Protocol[BatchT]):
         """
         ...
 
+    @property
+    def smallest_stack(self) -> int:
+        """Rows below which a stack never falls: a lone member is doubled, where one row alone would have other bits."""
+        ...
+
     def initialise(self, member: int) -> Mapping[str, Tensor]:
         """Return a member's initial weights, drawn from its own seed."""
         ...

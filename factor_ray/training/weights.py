@@ -56,21 +56,31 @@ class WeightStack:
         How many members share a forward pass; None for all of them.
     device : str
         Where the buffers live.
+    smallest : int
+        Rows below which the stack does not fall: the last member then stands in several rows.
 
     Attributes
     ----------
     value_Mn, grad_Mn : float32 tensors (M, n)
         Weights and gradients; ``n`` is padded, and the padding stays zero.
     members : list of int
-        The numbers of the members alive, in the order of the rows.
+        The numbers of the members alive, in the order of the rows; the last one may repeat.
     passes : list of Pass
         The forward passes that cover the members alive.
     """
 
-    def __init__(self, initial: Sequence[Mapping[str, Tensor]], members_per_pass: int | None, device: str) -> None:
+    def __init__(
+        self,
+        initial: Sequence[Mapping[str, Tensor]],
+        members_per_pass: int | None,
+        device: str,
+        *,
+        smallest: int = 1,
+    ) -> None:
         self._layout = _lay_out(initial[0])
-        self._members_per_pass = members_per_pass
-        self.members = list(range(len(initial)))
+        self._members_per_pass, self._smallest = members_per_pass, smallest
+        self.members = self._filled(list(range(len(initial))))
+        initial = [initial[member] for member in self.members]
         end = max((start + math.prod(shape) for start, shape in self._layout.values()), default=0)
         host_Mn = torch.zeros(len(initial), _round_up(end, _ROW_ALIGNMENT))
         for row_n, weights in zip(host_Mn, initial, strict=True):
@@ -80,12 +90,14 @@ class WeightStack:
         self.grad_Mn = torch.zeros_like(self.value_Mn)
         self.passes = self._make_passes()
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Let the members of all other rows leave."""
+    def keep(self, rows: Sequence[int]) -> list[int]:
+        """Let the members of all other rows leave; return the rows kept, the last one repeated where they are few."""
+        rows = self._filled(rows)
         self.members = [self.members[row] for row in rows]
         self.value_Mn = self.value_Mn[list(rows)]
         self.grad_Mn = torch.zeros_like(self.value_Mn)
         self.passes = self._make_passes()
+        return rows
 
     def unpack(self, row_n: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """Named copies, on the host, of one row of ``value_Mn``."""
@@ -94,6 +106,9 @@ class WeightStack:
             name: host_n[start : start + math.prod(shape)].reshape(shape).copy()
             for name, (start, shape) in self._layout.items()
         }
+
+    def _filled(self, rows: Sequence[int]) -> list[int]:
+        return [*rows, *list(rows[-1:]) * (self._smallest - len(rows))]
 
     def _make_passes(self) -> list[Pass]:
         alive = len(self.members)

@@ -98,6 +98,7 @@ def test_members_together_are_members_one_by_one(monkeypatch):
     def together(self, *args, **options):
         initialise(self, *args, **options)
         self.members_per_pass = None
+        self.smallest_stack = 1
 
     monkeypatch.setattr(CBAPMTask, "__init__", together)
     monkeypatch.setattr(StackedAdam, "step", StackedAdam._step_stack)
