@@ -66,6 +66,10 @@ class Contents:
                 found.setdefault(label.family, []).append(label)
         return found
 
+    def every_model(self) -> list[Label]:
+        """Return the labels of all that was fitted, family by family."""
+        return [label for labels in self.families().values() for label in labels]
+
     def part(self, model: str, horizon: int, *path: str) -> Any:
         """Return what lies at a path of the measures; None where there is nothing."""
         found: Any = self.metrics.get(model, {}).get(str(horizon))

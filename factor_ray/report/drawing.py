@@ -110,7 +110,7 @@ def grid_of(canvas: Canvas, count: int, columns: int, **options: Any) -> list[Ax
 
 
 def style_of(label: Label, labels: Sequence[Label]) -> dict[str, Any]:
-    """Return colour, line and depth of a label among those that are drawn beside it.
+    """Return colour, line and depth of a label among all of the run, so that it looks the same in every figure.
 
     A family has one colour; its variants run from dark to light along their order; benchmarks are grey.
     """

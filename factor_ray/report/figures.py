@@ -32,6 +32,7 @@ from factor_ray.report.drawing import (
 from factor_ray.report.labels import ORACLE, Label, sign, swept_numbers
 from factor_ray.report.tables import test_years
 
+_PARTS = ("returns", "consensus")
 _MOST_YEARLY_SERIES = 4
 
 
@@ -73,10 +74,8 @@ def sweep_figures(contents: Contents) -> list[Figure]:
 
 def yearly_figure(contents: Contents) -> Figure | None:
     """Draw R2 by test year: returns on the left and, where there is one, the mean consensus on the right."""
-    parts = ["returns"]
-    if any(contents.labels(h, "consensus") for h in contents.horizons):
-        parts.append("consensus")
-    horizons = [h for h in contents.horizons if len(test_years(contents, h, "returns")) > 1]
+    parts = [part for part in _PARTS if any(contents.models(h, part) for h in contents.horizons)]
+    horizons = [h for h in contents.horizons if any(len(test_years(contents, h, part)) > 1 for part in parts)]
     if not horizons:
         return None
 
@@ -134,10 +133,8 @@ def _years(months: Sequence[str]) -> tuple[float, float]:
 
 
 def _sweep_figure(contents: Contents, family: str, variants: Sequence[Label], name: str) -> Figure:
-    parts = (
-        ["returns"] if not any(contents.labels(h, "consensus") for h in contents.horizons) else ["returns", "consensus"]
-    )
-    horizons = [h for h in contents.horizons if any(label in contents.labels(h) for label in variants)]
+    shown = [(part, h) for part in _PARTS for h in contents.horizons if set(variants) & set(contents.labels(h, part))]
+    parts, horizons = list(dict.fromkeys(part for part, _ in shown)), sorted({h for _, h in shown})
     columns = len(horizons) if len(horizons) > 1 else len(parts)
 
     def paint(canvas: Canvas) -> None:
@@ -205,7 +202,6 @@ def _paint_sweep(
 
 def _paint_years(axes: Axes, contents: Contents, horizon: int, part: str) -> None:
     years = test_years(contents, horizon, part)
-    labels = contents.labels(horizon)
     shown = _yearly_series(contents, horizon, part)
     width = 0.8 / max(len(shown), 1)
     for place, label in enumerate(shown):
@@ -215,7 +211,7 @@ def _paint_years(axes: Axes, contents: Contents, horizon: int, part: str) -> Non
             else contents.number(label.full, horizon, "returns", "by_year", year, "r2")
             for year in years
         ]
-        colour = style_of(Label.read(label.family), labels)["color"]
+        colour = style_of(Label.read(label.family), contents.every_model())["color"]
         at = np.arange(len(years)) + (place - (len(shown) - 1) / 2) * width
         axes.bar(at, values, width * 0.92, color=lighter(colour) if label.is_variant else colour, label=label.text)
     axes.axhline(0, color="#9aa3ad", linewidth=0.8)

@@ -57,7 +57,7 @@ def _paint_cumulative(axes: Axes, contents: Contents, horizon: int, height: floa
         formed = pd.DatetimeIndex(series["month"])
         simple = series["return"].fillna(0.0)
         total = np.cumsum(np.log1p(simple.where(simple > -1.0)).to_numpy())
-        style = style_of(label, labels)
+        style = style_of(label, contents.every_model())
         months = (formed + pd.offsets.MonthEnd(1)).insert(0, formed[0])
         axes.plot(months.year + months.month / 12, np.insert(total, 0, 0.0), **style)
         if label in named:

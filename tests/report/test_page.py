@@ -223,6 +223,21 @@ def test_many_variants_and_windows_are_drawn(make_run: MakeRun) -> None:
     assert len(models) == 12
 
 
+def test_models_that_forecast_no_return_are_shown_by_their_consensus(make_run: MakeRun) -> None:
+    directory = make_run(horizons=(1, 3), windows=2)
+    metrics = json.loads((directory / "metrics.json").read_text())
+    for model in [name for name in metrics if name.startswith("cbapm")]:
+        for found in metrics[model].values():
+            for part in ("returns", "portfolios", "long_short"):
+                del found[part]
+    (directory / "metrics.json").write_text(json.dumps(metrics))
+    _, page = read(directory)
+    assert {"consensus", "sweep-cbapm-consensus_weight", "yearly-consensus"} <= set(page.ids)
+    assert "headline" not in page.ids
+    assert page.tables["consensus"]["cbapm", "3"][-1] == "–"
+    assert ("cbapm", "3") not in page.tables["accuracy"]
+
+
 def test_what_looked_ahead_is_said(make_run: MakeRun, full_page: tuple[str, Page]) -> None:
     assert "Nothing did." in full_page[0]
     sentence = "windows.embargo is 0: targets reach into the months that follow."
