@@ -1,0 +1,217 @@
+"""QCF: the quantile factor model with observed characteristics, for one level, on a list of months.
+
+    Q_tau(Y_it | x_it) = sum over k of g_k(x_it'theta_k) f_tk,   g_k(w) = sum over j of b_kj h_j(w)
+
+estimated in three steps (spec of QCF, estimation): every month's penalised quantile regression on the Hermite sieve by
+itself; the singular value decomposition of the months' coefficients; the index and the loading function of each factor.
+
+Axes: T month, N asset, P term of the sieve, R factor, D characteristic, J degree (0 to m - 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from factor_ray.errors import InputError
+from factor_ray.models.quantile.hermite import basis_size, hermite_basis, hermite_functions
+from factor_ray.models.quantile.single_index import Recovery, recover_index
+from factor_ray.models.quantile.solver import quantile_regression, quantile_regressions
+
+Floats = npt.NDArray[np.float64]
+Month = tuple[npt.ArrayLike, npt.ArrayLike]
+
+
+@dataclass(frozen=True)
+class QuantileFactors:
+    """An estimated model of one quantile level.
+
+    Factors come in falling order of ``||beta_k||``, each with the sign that makes its mean over the months positive,
+    and ``F'F / T = I``.
+
+    Attributes
+    ----------
+    tau : float
+        Level.
+    factors : array (T, R)
+        f_tk, one row for each month of estimation.
+    betas : array (R, P)
+        Sieve coefficients of the factors, mutually orthogonal.
+    thetas : array (R, D)
+        Index coefficients, each row of unit length with a positive first element.
+    loading_coefficients : array (R, J)
+        b_kj, in units of y.
+    """
+
+    tau: float
+    factors: Floats
+    betas: Floats
+    thetas: Floats
+    loading_coefficients: Floats
+
+    def keep(self, factors: int) -> QuantileFactors:
+        """The same model with its first factors only; nothing has to be estimated again.
+
+        Raises
+        ------
+        InputError
+            If factors is not between 1 and R.
+        """
+        if not 1 <= factors <= len(self.betas):
+            raise InputError(f"factors must lie between 1 and the {len(self.betas)} estimated; got {factors}")
+        return replace(
+            self,
+            factors=self.factors[:, :factors],
+            betas=self.betas[:factors],
+            thetas=self.thetas[:factors],
+            loading_coefficients=self.loading_coefficients[:factors],
+        )
+
+    def loadings(self, x: npt.ArrayLike) -> Floats:
+        """g_k(x_i'theta_k) of assets with characteristics x (N, D), as an (N, R) array.
+
+        Raises
+        ------
+        InputError
+            If x has not D columns.
+        """
+        x_ND = np.asarray(x, dtype=np.float64)
+        if x_ND.ndim != 2 or x_ND.shape[1] != self.thetas.shape[1]:
+            raise InputError(f"Characteristics must be assets x {self.thetas.shape[1]}; got shape {x_ND.shape}")
+        h_JNR = hermite_functions(x_ND @ self.thetas.T, self.loading_coefficients.shape[1])
+        loadings: Floats = np.einsum("jnr,rj->nr", h_JNR, self.loading_coefficients)
+        return loadings
+
+    def in_sample(self, x: npt.ArrayLike, month: int) -> Floats:
+        """Quantiles (N,) in a month of estimation, with that month's factors of step 2: a fit, not a forecast."""
+        return np.asarray(self.loadings(x) @ self.factors[month], dtype=np.float64)
+
+    def predictive(self, x: npt.ArrayLike) -> Floats:
+        """Forecast of the quantiles (N,) of a later month: its factors are expected at their mean over the months."""
+        return np.asarray(self.loadings(x) @ self.factors.mean(axis=0), dtype=np.float64)
+
+    def total(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Floats:
+        """Quantiles (N,) of a later month with factors fitted to its own returns y: a fit to that month, no forecast.
+
+        The factors are the plain quantile regression of y on the loadings.
+
+        Raises
+        ------
+        InputError
+            If x or y is unusable, or there are fewer assets than factors.
+        """
+        g_NR = self.loadings(x)
+        realised = quantile_regression(g_NR, y, self.tau, unpenalised=())
+        return np.asarray(g_NR @ realised.coefficients, dtype=np.float64)
+
+
+def fit_quantile_factors(
+    months: Sequence[Month],
+    tau: float,
+    factors: int,
+    order: int,
+    ridge: float,
+    *,
+    rule: Recovery = "projection",
+    penalise_constant: bool = False,
+) -> QuantileFactors:
+    """Estimate the model on months of any sizes.
+
+    Parameters
+    ----------
+    months : sequence of (x, y)
+        Characteristics (N_t, D), standardised, and returns (N_t,) of each month.
+    tau : float
+        Level, in (0, 1).
+    factors : int
+        R, at most the number of months and of terms. :meth:`QuantileFactors.keep` gives smaller ones.
+    order : int
+        m: 2 for linear loading functions, 3 for quadratic ones.
+    ridge : float
+        Penalty of step 1; 0 needs as many assets as terms in every month.
+    rule : "projection" or "pure_powers"
+        How step 3 finds the index; see :func:`recover_index`.
+    penalise_constant : bool
+        Whether the ridge penalises the constant term as well.
+
+    Raises
+    ------
+    InputError
+        If a month cannot be used, tau or ridge is out of range, order is below 2, or factors are too many.
+    """
+    coefficients_TP = monthly_coefficients(months, tau, order, ridge, penalise_constant=penalise_constant)
+    characteristics = np.shape(months[0][0])[1]
+    return factors_from_coefficients(coefficients_TP, tau, factors, characteristics, order, rule=rule)
+
+
+def monthly_coefficients(
+    months: Sequence[Month], tau: float, order: int, ridge: float, *, penalise_constant: bool = False
+) -> Floats:
+    """Step 1: c_t of every month, (T, P). A month's coefficients depend on no other month.
+
+    Raises
+    ------
+    InputError
+        If there are no months, these differ in their characteristics, or one cannot be fitted.
+    """
+    if not months:
+        raise InputError("A quantile factor model needs at least one month; got none")
+    widths = {np.shape(x)[1:] for x, _ in months}
+    if len(widths) > 1:
+        raise InputError(f"All months must have the same characteristics; got shapes {sorted(widths)} after the assets")
+    problems = ((hermite_basis(x, order), y) for x, y in months)
+    fits = quantile_regressions(problems, [tau], [ridge], () if penalise_constant else (0,))
+    return np.array([fit.coefficients for month in fits for fit in month.values()])
+
+
+def factors_from_coefficients(
+    coefficients_TP: npt.ArrayLike,
+    tau: float,
+    factors: int,
+    characteristics: int,
+    order: int,
+    *,
+    rule: Recovery = "projection",
+) -> QuantileFactors:
+    """Steps 2 and 3: ``F = sqrt(T) U_r`` and ``B = C'F / T``, then each factor's index and loading function.
+
+    Parameters
+    ----------
+    coefficients_TP : array (T, P)
+        Step 1's coefficients of the window's months.
+    tau, factors, characteristics, order, rule
+        As in :func:`fit_quantile_factors`; ``P = basis_size(characteristics, order)``.
+
+    Raises
+    ------
+    InputError
+        If the sizes do not agree, or there are more factors than months or terms.
+    """
+    C_TP = np.asarray(coefficients_TP, dtype=np.float64)
+    size = basis_size(characteristics, order)
+    if C_TP.ndim != 2 or C_TP.shape[1] != size:
+        raise InputError(
+            f"Coefficients must be months x {size} terms for {characteristics} characteristics and order {order}; got "
+            f"shape {C_TP.shape}"
+        )
+    if not 1 <= factors <= min(C_TP.shape):
+        raise InputError(
+            f"factors must lie between 1 and the smaller of {C_TP.shape[0]} months and {size} terms; got {factors}: "
+            f"use fewer factors or more months"
+        )
+    root = np.sqrt(len(C_TP))
+    left, singular, right = np.linalg.svd(C_TP, full_matrices=False)
+    sign_R = np.where(left.mean(axis=0) < 0.0, -1.0, 1.0)[:factors]
+    F_TR = root * left[:, :factors] * sign_R
+    B_RP = (singular[:factors] * sign_R / root)[:, None] * right[:factors]
+    indices = [recover_index(beta_P, characteristics, order, rule) for beta_P in B_RP]
+    return QuantileFactors(
+        tau=tau,
+        factors=F_TR,
+        betas=B_RP,
+        thetas=np.array([theta_D for theta_D, _ in indices]),
+        loading_coefficients=np.array([b_J for _, b_J in indices]),
+    )
