@@ -105,8 +105,8 @@ def cost_facts(contents: Contents) -> list[tuple[str, str]]:
     if cost:
         facts = [
             ("Time of the last start", duration(as_number(cost["seconds"]))),
-            ("Cells fitted then", count(as_number(cost["fitted"]))),
-            ("Cells reused from the store", count(as_number(cost["reused"]))),
+            ("Cells fitted", count(as_number(cost["fitted"]))),
+            ("Cells reused", count(as_number(cost["reused"]))),
         ]
     if contents.cell_sizes:
         facts.append(("Cell store", f"{count(len(contents.cell_sizes))} cells, {size(sum(contents.cell_sizes))}"))

@@ -108,9 +108,9 @@ def _loss_figure(contents: Contents, family: str, variants: list[Label], name: s
                 plain_axis(axes, axis="x")
 
     notes = [
-        "Of the selected points, mean over windows and members. The training loss is the joint loss that is minimised, "
-        "with dropout, in the last epoch: it weighs the consensus by λ, so its level is not comparable with the "
-        "validation score, which is of the return alone."
+        "Of the selected points, mean over windows and members. The training loss is what is minimised, with dropout, "
+        "in the last epoch; the validation score is what selection compares. Their levels do not compare with each other"
+        + (", and λ decides how the training loss weighs return and consensus." if name == "consensus_weight" else ".")
     ]
     return draw(
         f"losses-{family}-{name}",
