@@ -14,7 +14,7 @@ c = 0) is feasible in the dual, so no phase is spent on finding a feasible point
 
 Nothing is mixed between problems, and BLAS is called for each by itself, so that a problem's result is the same bits
 whatever its companions. Starting from the solution at a neighbouring ridge was measured to save a third of the
-iterations, but the result would then depend on which neighbours were asked for, and side by side saves more.
+iterations, but the result would then depend on which neighbours were asked for, and none could be solved side by side.
 """
 
 from __future__ import annotations
