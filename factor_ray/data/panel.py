@@ -211,6 +211,11 @@ class Panel:
         return tuple(self._metadata["growth"])
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results must know of how the panel was made, in sentences; see :meth:`with_notes`."""
+        return tuple(self._metadata.get("notes", ()))
+
+    @property
     def prepared(self) -> Mapping[str, Any] | None:
         """The preprocessing that was applied, or None for a panel as it came."""
         applied = self._metadata["prepared"]
@@ -255,6 +260,11 @@ class Panel:
         kept = self.months[(self.months >= first) & (self.months <= last)]
         macro = None if self.macro is None else self.macro.on(kept)
         return Panel(self.table.slice(rows.start, rows.stop - rows.start), macro)
+
+    def with_notes(self, notes: Sequence[str]) -> Panel:
+        """Return the panel with sentences about how it was made, which a report shows."""
+        metadata = {**self._metadata, "notes": [*self.notes, *notes]}
+        return Panel(self.table.replace_schema_metadata({_METADATA: json.dumps(metadata)}), self.macro)
 
     def with_columns(self, *, characteristics: FloatArray, consensus: FloatArray, prepared: Mapping[str, Any]) -> Panel:
         """Return the panel with other characteristics and consensus (same shapes), marked as prepared."""
