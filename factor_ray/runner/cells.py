@@ -22,7 +22,7 @@ from factor_ray.data.digests import plain
 from factor_ray.errors import WorkError
 from factor_ray.models.base import Fit
 
-_KEY, _CHECKSUM = "factor_ray", "checksum"
+_KEY = "factor_ray"
 
 
 class CorruptCellError(WorkError):
@@ -64,7 +64,8 @@ class CellStore:
             "seconds": fit.seconds,
         }
         header = json.dumps(content, default=plain)
-        metadata = {_KEY: header, _CHECKSUM: _checksum(header, weights)}
+        # One entry: safetensors writes several in an order of its own.
+        metadata = {_KEY: f"{_checksum(header, weights)} {header}"}
         write_atomically(self.path(name), save(weights, metadata=metadata))
 
     def read(self, name: str) -> Fit:
@@ -82,7 +83,7 @@ class CellStore:
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata()
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            header, checksum = metadata[_KEY], metadata[_CHECKSUM]
+            checksum, _, header = metadata[_KEY].partition(" ")
         except OSError as error:
             raise WorkError(f"cell {path} cannot be read ({error}): mend its permissions or its disk") from error
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
