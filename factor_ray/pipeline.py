@@ -129,7 +129,7 @@ def build_inputs(
     console.stage(f"preparing {len(panel):,} rows")
     prepared, months = prepare_in_shards(panel, experiment.preprocess, min(machines.slots, _MOST_SHARDS))
     console.stage(f"macro state: {experiment.macro_state.kind if panel.macro is not None else 'none'}")
-    states = stages.macro_states(experiment.macro_state, prepared, windows, store, experiment.search.seed)
+    states = stages.macro_states(experiment.macro_state, prepared, windows, store, experiment.search.seed, console.warn)
     return Inputs(prepared, targets, windows, states), stages.digest_inputs(prepared, months, targets)
 
 

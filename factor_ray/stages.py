@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -59,11 +59,17 @@ def require_targets(
 
 
 def macro_states(
-    settings: MacroStateSettings, panel: Panel, windows: Mapping[int, tuple[Window, ...]], store: CellStore, seed: int
+    settings: MacroStateSettings,
+    panel: Panel,
+    windows: Mapping[int, tuple[Window, ...]],
+    store: CellStore,
+    seed: int,
+    warn: Callable[[str], None],
 ) -> dict[int, tuple[npt.NDArray[np.float32], ...]]:
     """Return the macro state of every month as each window computes it, fitting what the store does not have.
 
     All windows of a run are one stack; windows of different horizons that share their months share their state.
+    ``warn`` is told of stored states that were corrupt and are fitted again.
 
     Returns
     -------
@@ -76,7 +82,8 @@ def macro_states(
     every = {(horizon, w): window for horizon, listed in windows.items() for w, window in enumerate(listed)}
     names = {place: state_name(settings, panel, window, seed) for place, window in every.items()}
     distinct = {names[place]: window for place, window in every.items()}
-    missing = {name: window for name, window in distinct.items() if not store.has(name)}
+    stored = {name: store.find(name, warn) for name in distinct}
+    missing = {name: window for name, window in distinct.items() if stored[name] is None}
     if missing:
         states = fit_macro_states(
             settings,

@@ -22,7 +22,7 @@ from factor_ray.runner.campaign import Campaign, Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.forecasting import Member, forecast_members, greedy_weights, read_fits
 from factor_ray.runner.inputs import Inputs
-from factor_ray.runner.search import Point, Selection
+from factor_ray.runner.search import Selection
 from factor_ray.runner.settings import EnsembleSettings
 
 FloatArray = npt.NDArray[np.float32]
@@ -66,12 +66,16 @@ def forecasts_of(quest: Quest, inputs: Inputs, store: CellStore, ensemble: Ensem
     for label, variants in wanted.items():
         parts, rows, coefficients = [], [], []
         for window, variant in enumerate(variants):
-            members = ensemble_members(quest, selection, window, variant, ensemble)
-            fits = read_fits(store, members)
+            members = selected_members(quest, selection, window, variant, ensemble.members)
             months = quest.windows[window].validation
             if ensemble.weights == "greedy" and months is not None:
+                candidates = fitted_members(quest, selection, window, variant)
                 validation = inputs.sample(quest.horizon, window, months)
-                members = greedy_weights(quest.model, members, fits, validation, _GREEDY_PICKS)
+                weighted = greedy_weights(
+                    quest.model, candidates, read_fits(store, candidates), validation, _GREEDY_PICKS
+                )
+                members = weighted or members  # variants that forecast no returns have none to be weighted by
+            fits = read_fits(store, members)
             test = inputs.sample(quest.horizon, window, quest.windows[window].test)
             parts.append(forecast_members(quest.model, members, fits, test))
             span = inputs.panel.rows(*quest.windows[window].test)
@@ -89,23 +93,20 @@ def forecasts_of(quest: Quest, inputs: Inputs, store: CellStore, ensemble: Ensem
         )
 
 
-def ensemble_members(
-    quest: Quest, selection: Selection, window: int, variant: str, ensemble: EnsembleSettings
-) -> list[Member]:
-    """Return the members that may enter a window's ensemble: the selected point's, or all of the variant for greedy."""
-    chosen: dict[str, Member] = {}
+def selected_members(quest: Quest, selection: Selection, window: int, variant: str, members: int) -> list[Member]:
+    """Return the members of the point that was selected for a window."""
+    settings = selection.points[variant][window].settings
+    return [Member(quest.cells.name(window, settings, member), settings) for member in range(members)]
 
-    def add(point: Point, member: int) -> None:
-        cell = quest.cells.name(window, point.settings, member)
-        chosen.setdefault(cell, Member(cell, point.settings))
 
-    for member in range(ensemble.members):
-        add(selection.points[variant][window], member)
-    if ensemble.weights == "greedy":
-        for request in selection.scores:
-            if request.window == window and request.point.variant == variant:
-                add(request.point, request.member)
-    return list(chosen.values())
+def fitted_members(quest: Quest, selection: Selection, window: int, variant: str) -> list[Member]:
+    """Return every member of any point of a variant that was fitted on a window, in the order of asking."""
+    found: dict[str, Member] = {}
+    for request in selection.scores:
+        if request.window == window and request.point.variant == variant:
+            cell = quest.cells.name(window, request.point.settings, request.member)
+            found.setdefault(cell, Member(cell, request.point.settings))
+    return list(found.values())
 
 
 def forecast_table(panel: Panel, forecast: Forecast, target_N: FloatArray) -> pa.Table:
