@@ -109,7 +109,7 @@ def _loss_figure(contents: Contents, family: str, variants: list[Label], name: s
 
     notes = [
         "Of the selected points, mean over windows and members. The training loss is what is minimised, with dropout, "
-        "in the last epoch; the validation score is what selection compares. Their levels do not compare with each other"
+        "in the last epoch; the validation score is what selection compares. Their levels are not comparable"
         + (", and λ decides how the training loss weighs return and consensus." if name == "consensus_weight" else ".")
     ]
     return draw(
