@@ -16,7 +16,7 @@ from factor_ray.data.prepare import prepare
 from factor_ray.data.targets import excess_returns
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment, ModelEntry
-from factor_ray.measures import portfolio_weights
+from factor_ray.measures import require_portfolios
 from factor_ray.models.macro_state import MacroStateSettings
 from factor_ray.models.registry import model
 from factor_ray.runner.cells import CellStore
@@ -46,7 +46,7 @@ def describe_plan(experiment: Experiment) -> str:
     panel = loaded.panel
     windows = stages.lay_windows(experiment, panel)
     stages.require_targets(panel, stages.targets_of(experiment, panel), windows)
-    portfolio_weights(experiment.portfolios, panel)
+    require_portfolios(experiment.portfolios, panel, windows)
     lines = [
         f"{experiment.name}: {len(panel):,} rows, {format_month(panel.months[0])}..{format_month(panel.months[-1])}, "
         f"{len(panel.characteristic_names)} characteristics, {len(panel.consensus_names)} consensus variables, "

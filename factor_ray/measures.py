@@ -12,6 +12,8 @@ import pandas as pd
 
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
+from factor_ray.data.targets import next_returns
+from factor_ray.data.windows import Window
 from factor_ray.errors import InputError
 from factor_ray.evaluation import (
     consensus_statistics,
@@ -84,6 +86,29 @@ def portfolio_weights(settings: PortfolioSettings, panel: Panel) -> Literal["equ
     if settings.weights == "auto":
         return "value" if panel.has_market_cap else "equal"
     return settings.weights
+
+
+def require_portfolios(settings: PortfolioSettings, panel: Panel, windows: Mapping[int, Sequence[Window]]) -> None:
+    """Refuse portfolios that no test month could fill, before anything is fitted.
+
+    Raises
+    ------
+    InputError
+        If no test month has as many assets with a next return as there are portfolios, or value weights are asked for
+        and there are no market capitalisations.
+    """
+    portfolio_weights(settings, panel)
+    held_N = np.isfinite(next_returns(panel))
+    spans = [panel.rows(*window.test) for listed in windows.values() for window in listed]
+    tested_N = np.zeros(len(panel), dtype=bool)
+    for span in spans:
+        tested_N[span] = True
+    most = int(np.bincount(panel.row_months[held_N & tested_N] - panel.months[0], minlength=1).max())
+    if most < settings.number:
+        raise InputError(
+            f"portfolios.number is {settings.number} and no test month has more than {most} assets with a return in "
+            "the month after: lower it, or move windows.first_train_end"
+        )
 
 
 def form_portfolios(

@@ -32,6 +32,7 @@ from factor_ray.measures import (
     measure_returns,
     plain,
     portfolio_weights,
+    require_portfolios,
 )
 from factor_ray.models.trivial import trivial_forecasts
 from factor_ray.run_directory import Run
@@ -80,7 +81,7 @@ def run_experiment(experiment: Experiment) -> Run:
         windows = stages.lay_windows(experiment, panel)
         targets = stages.targets_of(experiment, panel)
         stages.require_targets(panel, targets, windows)
-        portfolio_weights(experiment.portfolios, panel)
+        require_portfolios(experiment.portfolios, panel, windows)
         run.write_description(describe(experiment, loaded, windows))
         store = CellStore(run.cells)
 
