@@ -12,7 +12,7 @@ from factor_ray import stages
 from factor_ray.data.load import load
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
-from factor_ray.data.prepare import prepare
+from factor_ray.data.prepare import prepare, rows_kept
 from factor_ray.data.targets import excess_returns
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment, ModelEntry
@@ -108,10 +108,11 @@ def _probe(
     if "epochs" in family.Settings.model_fields:
         point = point.model_copy(update={"epochs": _PROBED_EPOCHS})
     last = (window.validation or window.train)[1]
-    prepared = prepare(panel.between(int(panel.months[0]), last), experiment.preprocess)
+    past = panel.between(int(panel.months[0]), last)
+    prepared = prepare(past, experiment.preprocess, judged=window.train)
     width = 0 if panel.macro is None else _state_width(experiment.macro_state, len(panel.macro.names))
     state_Td = np.zeros((len(prepared.months), width), dtype=np.float32)
-    target_N = excess_returns(panel, horizon)[: len(prepared)]
+    target_N = excess_returns(panel, horizon)[rows_kept(past, prepared)]
     inputs = Inputs(prepared, {horizon: target_N}, {horizon: (window,)}, {horizon: (state_Td,)})
     train = inputs.sample(horizon, 0, window.train)
     validation = inputs.sample(horizon, 0, window.validation or window.train)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from factor_ray.configuration import Configuration, read
 from factor_ray.data.load import DataSettings, SimulatedData
-from factor_ray.data.prepare import Preprocess
+from factor_ray.data.preprocess import Preprocess
 from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
 from factor_ray.models.macro_state import MacroStateSettings

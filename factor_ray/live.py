@@ -81,6 +81,7 @@ def refit(run: Run) -> Path:
                 "cells": [
                     quest.cells.name(0, recipe.settings, member) for member in range(experiment.ensemble.members)
                 ],
+                "characteristics": inputs.panel.characteristic_names,
                 "macro_state": _state_cell(experiment.macro_state, panel, quest.windows[0], seed),
             }
             for quest, recipe in zip(quests, recipes, strict=True)
@@ -115,7 +116,11 @@ def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = Non
     if experiment.data.macro is not None:
         source = experiment.data.macro
         macro = read_macro(source if macro_path is None else source.model_copy(update={"path": str(macro_path)}))
-    panel = prepare(read_table(str(panel_path), experiment.data.columns, macro), experiment.preprocess)
+    panel = prepare(
+        read_table(str(panel_path), experiment.data.columns, macro),
+        experiment.preprocess,
+        characteristics=recipes[0]["characteristics"],
+    )
     store, tables = CellStore(run.cells), []
     for recipe in recipes:
         first = parse_month(recipe["window"]["test"][0])

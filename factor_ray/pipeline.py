@@ -19,6 +19,7 @@ from factor_ray.console import Console
 from factor_ray.data.load import Loaded, SimulatedData, load
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
+from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import next_returns
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment
@@ -82,7 +83,8 @@ def run_experiment(experiment: Experiment) -> Run:
         targets = stages.targets_of(experiment, panel)
         stages.require_targets(panel, targets, windows)
         require_portfolios(experiment.portfolios, panel, windows)
-        run.write_description(describe(experiment, loaded, windows))
+        described = describe(experiment, loaded, windows)
+        run.write_description(described)
         store = CellStore(run.cells)
 
         tracker = Tracker(
@@ -90,6 +92,7 @@ def run_experiment(experiment: Experiment) -> Run:
         )
         with cluster(experiment.compute) as machines, tracker:
             inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
+            run.write_description({**described, "preparation": inputs.panel.preparation})
             quests = stages.quests(experiment, inputs, digests)
             campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
             planned = sum(plan(experiment, windows))
@@ -128,7 +131,10 @@ def build_inputs(
 ) -> tuple[Inputs, Digests]:
     """Prepare the panel in shards and fit the macro states: all that fits read, and the hashes that name it."""
     console.stage(f"preparing {len(panel):,} rows")
-    prepared, months = prepare_in_shards(panel, experiment.preprocess, min(machines.slots, _MOST_SHARDS))
+    judged = stages.judged_months(experiment, panel)
+    prepared, months = prepare_in_shards(panel, experiment.preprocess, min(machines.slots, _MOST_SHARDS), judged)
+    targets = stages.on_rows_of(prepared, panel, targets)
+    stages.require_targets(prepared, targets, windows)
     console.stage(f"macro state: {experiment.macro_state.kind if panel.macro is not None else 'none'}")
     states = stages.macro_states(experiment.macro_state, prepared, windows, store, experiment.search.seed, console.warn)
     return Inputs(prepared, targets, windows, states), stages.digest_inputs(prepared, months, targets)
@@ -180,6 +186,13 @@ def describe(experiment: Experiment, loaded: Loaded, windows: Mapping[int, Seque
 
 def _what_looks_ahead(experiment: Experiment) -> list[str]:
     found = []
+    if experiment.preprocess.screen == "paper":
+        found.append("preprocess.screen is paper: firms and characteristics were chosen by the whole sample.")
+    if experiment.preprocess.impute == "paper":
+        found.append(
+            "preprocess.impute is paper: gaps of growth rates are filled with the firm's mean over all months, and "
+            "gaps of an imputed consensus with the line to its next value."
+        )
     for horizon in experiment.target.horizon:
         if experiment.windows.looks_ahead(horizon):
             found.append(
@@ -200,21 +213,23 @@ def _conclude(
     targets: Mapping[int, npt.NDArray[np.float32]],
 ) -> dict[str, Any]:
     """Forecast with the selected cells, measure, and write every table."""
-    panel, store = inputs.panel, campaign.store
-    next_return_N = next_returns(panel)
+    panel, store, at_n = inputs.panel, campaign.store, rows_kept(loaded.panel, inputs.panel)
+    next_return_N = next_returns(loaded.panel)[at_n]
     metrics: dict[str, dict[str, Any]] = {}
     forecast_pieces, consensus_pieces = ParquetPieces(), ParquetPieces()
     portfolios: list[pd.DataFrame] = []
     coefficients: list[pd.DataFrame] = []
 
-    for horizon, target_N in targets.items():
+    for horizon, target_N in inputs.targets.items():
         trivial = trivial_forecasts(panel, target_N, horizon)
+        # An asset's own past counts also where it was outside the universe then.
+        trivial["last_value"] = trivial_forecasts(loaded.panel, targets[horizon], horizon)["last_value"][at_n]
         rows = _test_rows(inputs, horizon)
         quests = [quest for quest in campaign.quests if quest.horizon == horizon]
         found = [f for quest in quests for f in forecasts_of(quest, inputs, store, experiment.ensemble)]
         found += [Forecast(name, horizon, rows, values[rows], None) for name, values in trivial.items()]
         if loaded.truth is not None:
-            true_N = loaded.truth.expected_return(horizon).astype(np.float32)
+            true_N = loaded.truth.expected_return(horizon).astype(np.float32)[at_n]
             found.append(Forecast(ORACLE, horizon, rows, true_N[rows], None))
         for forecast in found:
             measured: dict[str, Any] = {}

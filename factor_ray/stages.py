@@ -10,6 +10,7 @@ import numpy.typing as npt
 from factor_ray.data.digests import digest
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
+from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import excess_returns
 from factor_ray.data.windows import MonthRange, Window
 from factor_ray.errors import InputError
@@ -107,6 +108,21 @@ def digest_inputs(
         targets={horizon: target_digests(panel, target_N) for horizon, target_N in targets.items()},
         names=digest([panel.characteristic_names, panel.consensus_names]),
     )
+
+
+def judged_months(experiment: Experiment, panel: Panel) -> MonthRange:
+    """Return the months in which the screen judges characteristics: the first window's training, at every horizon."""
+    months = panel.months.tolist()
+    spans = [experiment.windows.split(months, horizon)[0].train for horizon in experiment.target.horizon]
+    return max(first for first, _ in spans), min(last for _, last in spans)
+
+
+def on_rows_of(
+    prepared: Panel, panel: Panel, targets: Mapping[int, npt.NDArray[np.float32]]
+) -> dict[int, npt.NDArray[np.float32]]:
+    """Return the targets of the rows that preparation has kept; they may count returns of rows that it has not."""
+    at_n = rows_kept(panel, prepared)
+    return {horizon: target_N[at_n] for horizon, target_N in targets.items()}
 
 
 def targets_of(experiment: Experiment, panel: Panel) -> dict[int, npt.NDArray[np.float32]]:

@@ -39,6 +39,7 @@ from factor_ray.errors import InputError
 FloatArray = npt.NDArray[np.float32]
 
 _METADATA = b"factor_ray"
+_BLOCKS = ["characteristics", "consensus"]
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ class Panel:
     @cached_property
     def months(self) -> MonthArray:
         """The months of the panel, without gaps, int32 (T,)."""
-        rows = self.row_months
-        return np.arange(rows[0], rows[-1] + 1, dtype=np.int32)
+        first, last = self._metadata.get("span") or (self.row_months[0], self.row_months[-1])
+        return np.arange(first, last + 1, dtype=np.int32)
 
     @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:
@@ -222,6 +223,12 @@ class Panel:
         return None if applied is None else dict(applied)
 
     @property
+    def preparation(self) -> Mapping[str, Any] | None:
+        """What each step of the preparation did, or None for a panel as it came."""
+        account = self._metadata.get("preparation")
+        return None if account is None else dict(account)
+
+    @property
     def has_risk_free(self) -> bool:
         """Whether returns are gross and a risk-free rate stands beside them."""
         return "risk_free" in self.table.column_names
@@ -259,20 +266,65 @@ class Panel:
         rows = self.rows(first, last)
         kept = self.months[(self.months >= first) & (self.months <= last)]
         macro = None if self.macro is None else self.macro.on(kept)
-        return Panel(self.table.slice(rows.start, rows.stop - rows.start), macro)
+        table = self.table.slice(rows.start, rows.stop - rows.start)
+        return Panel(_described(table, {**self._metadata, "span": [int(kept[0]), int(kept[-1])]}), macro)
 
     def with_notes(self, notes: Sequence[str]) -> Panel:
         """Return the panel with sentences about how it was made, which a report shows."""
         metadata = {**self._metadata, "notes": [*self.notes, *notes]}
         return Panel(self.table.replace_schema_metadata({_METADATA: json.dumps(metadata)}), self.macro)
 
-    def with_columns(self, *, characteristics: FloatArray, consensus: FloatArray, prepared: Mapping[str, Any]) -> Panel:
-        """Return the panel with other characteristics and consensus (same shapes), marked as prepared."""
-        metadata = {**self._metadata, "prepared": dict(prepared)}
+    def with_columns(self, *, characteristics: FloatArray, consensus: FloatArray) -> Panel:
+        """Return the panel with other characteristics and consensus of the same shapes."""
         table = self.table
         for name, values in (("characteristics", characteristics), ("consensus", consensus)):
             table = table.set_column(table.column_names.index(name), name, _fixed_size_list(values))
-        return Panel(table.replace_schema_metadata({_METADATA: json.dumps(metadata)}), self.macro)
+        return Panel(table, self.macro)
+
+    def kept(
+        self,
+        rows_n: npt.NDArray[np.int64],
+        months: tuple[int, int],
+        names: Sequence[str],
+        *,
+        characteristics: FloatArray,
+        consensus: FloatArray,
+    ) -> Panel:
+        """Return some rows of some months with other values, without losing months that lost all their rows.
+
+        Parameters
+        ----------
+        rows_n : int64 array (n,)
+            Increasing; within the first and last month of ``months``.
+        months : (int, int)
+            First and last month of the new panel.
+        names : sequence of str
+            The characteristics that are left.
+        characteristics, consensus : float32 arrays (n, P), (n, C)
+        """
+        everything = len(rows_n) == len(self)
+        table = self.table if everything else self.table.drop_columns(_BLOCKS).take(pa.array(rows_n)).combine_chunks()
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        columns |= {
+            name: _fixed_size_list(block) for name, block in zip(_BLOCKS, (characteristics, consensus), strict=True)
+        }
+        described = {**self._metadata, "characteristics": tuple(names), "span": list(months)}
+        table = pa.table({name: columns[name] for name in self.table.column_names})
+        span = np.arange(months[0], months[1] + 1, dtype=np.int32)
+        return Panel(_described(table, described), None if self.macro is None else self.macro.on(span))
+
+    @classmethod
+    def joined(cls, tables: Sequence[pa.Table], macro: Macro | None) -> Panel:
+        """Join the tables of panels whose months follow each other."""
+        described = [json.loads(table.schema.metadata[_METADATA]) for table in tables]
+        span = [described[0]["span"][0], described[-1]["span"][1]]
+        table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables]).combine_chunks()
+        return cls(_described(table, {**described[0], "span": span}), macro)
+
+    def with_preparation(self, settings: Mapping[str, Any], account: Mapping[str, Any]) -> Panel:
+        """Return the panel marked as prepared, with what each step did."""
+        described = {**self._metadata, "prepared": dict(settings), "preparation": dict(account)}
+        return Panel(_described(self.table, described), self.macro)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas frame with one column per variable and ``month`` as the month's last day."""
@@ -342,9 +394,13 @@ def _assemble(roles: Roles, read: Callable[[str], pd.Series], source: str, macro
         "growth": roles.growth,
         "prepared": None,
     }
-    table = pa.table(columns).replace_schema_metadata({_METADATA: json.dumps(described)})
+    table = _described(pa.table(columns), described)
     known = None if macro is None else macro.on(np.arange(months[0], months[-1] + 1, dtype=np.int32))
     return Panel(table, known)
+
+
+def _described(table: pa.Table, described: Mapping[str, Any]) -> pa.Table:
+    return table.replace_schema_metadata({_METADATA: json.dumps(described)})
 
 
 def _fixed_size_list(values: FloatArray) -> pa.FixedSizeListArray:

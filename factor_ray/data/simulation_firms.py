@@ -9,9 +9,9 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from factor_ray.data.prepare import rank_within_month
 from factor_ray.data.simulation_settings import PRICED_SCORES, SimulationSettings
 from factor_ray.data.simulation_truth import DoubleArray, drivers, hermite
+from factor_ray.data.within_month import ranked
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -81,12 +81,12 @@ def cross_sections(
         slot_n = slot_N[rows]
         scores_nP = scores_SP[slot_n]
         scores_NA[rows] = scores_nP[:, :PRICED_SCORES]
-        chars_NP[rows] = rank_within_month(scores_nP.astype(np.float32))
+        chars_NP[rows] = ranked(scores_nP.astype(np.float32))
         chars_NP[rows][gaps.random(scores_nP.shape) < settings.missing_characteristics] = np.nan
 
         consensus_nC = analysts.signal(settings, scores_nP, states_TZ[t])
         consensus_nC += opinion[0] * (1 + optimism_S[slot_n, None]) + opinion[1] * noise_SC[slot_n]
-        consensus_NC[rows] = rank_within_month(consensus_nC.astype(np.float32))
+        consensus_NC[rows] = ranked(consensus_nC.astype(np.float32))
         draws_nC = silence.random((len(slot_n), 1 + settings.consensus))
         silent_nC = (draws_nC[:, :1] < settings.missing_consensus) | (draws_nC[:, 1:] < settings.missing_variables)
         consensus_NC[rows][silent_nC] = np.nan

@@ -154,12 +154,12 @@ def test_optional_roles_may_be_absent():
     assert (full.characteristic_names, full.consensus_names) == (("size", "momentum"), ("feps",))
 
 
-def test_with_columns_marks_the_panel_as_prepared_and_leaves_the_original():
+def test_with_columns_leaves_the_original():
     panel = Panel.from_frame(small(), **ROLES)
-    other = panel.with_columns(
-        characteristics=np.zeros((4, 2), np.float32), consensus=np.ones((4, 1), np.float32), prepared={"rank": True}
-    )
-    assert other.prepared == {"rank": True}
+    other = panel.with_columns(characteristics=np.zeros((4, 2), np.float32), consensus=np.ones((4, 1), np.float32))
+    assert other.prepared is None
+    marked = other.with_preparation({"rank": True}, {"rows": {"kept": 4}})
+    assert (marked.prepared, marked.preparation) == ({"rank": True}, {"rows": {"kept": 4}})
     assert panel.prepared is None
     assert (other.characteristics == 0).all()
     assert (other.consensus == 1).all()
@@ -326,7 +326,7 @@ def test_a_bare_name_is_not_taken_for_a_list_of_letters(tmp_path, role):
 # Frequencies, growth rates and the columns of a universe
 
 
-def marked(**roles: object) -> Panel:
+def stated(**roles: object) -> Panel:
     frame = pd.DataFrame(
         {
             "month": ["2001-02", "2001-01", "2001-01"],
@@ -345,7 +345,7 @@ def marked(**roles: object) -> Panel:
 
 
 def test_frequencies_growth_and_the_columns_of_a_universe_are_kept():
-    panel = marked(
+    panel = stated(
         frequency={"x": "quarterly", "c": "annual"}, growth=["x"], price="prc", exchange="exchcd", share_code="kind"
     )
     assert panel.frequency == {"x": "quarterly", "c": "annual"}
@@ -354,8 +354,8 @@ def test_frequencies_growth_and_the_columns_of_a_universe_are_kept():
     assert panel.labels("exchange").tolist() == ["", "1", "3"]
     assert panel.labels("share_code").tolist() == ["ADR", "", "common"]
     assert panel.to_frame()["exchange"].tolist() == ["", "1", "3"]
-    assert marked().frequency == {}
-    assert marked().growth == ()
+    assert stated().frequency == {}
+    assert stated().growth == ()
 
 
 @pytest.mark.parametrize(
@@ -371,4 +371,4 @@ def test_frequencies_growth_and_the_columns_of_a_universe_are_kept():
 )
 def test_wrong_marks_are_refused(roles, sentence):
     with pytest.raises(InputError, match=sentence):
-        marked(**roles)
+        stated(**roles)

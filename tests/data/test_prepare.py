@@ -1,4 +1,6 @@
-"""Preparation: ranks and carried values against slow references, and nothing that looks ahead."""
+"""The whole preparation: a slow reference, blocks, order of rows, and what looks ahead and what does not."""
+
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -6,204 +8,355 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from scipy import stats
 
+from factor_ray.data.blocks import plan_preparation, prepare_firms, prepare_months
 from factor_ray.data.panel import Panel
-from factor_ray.data.prepare import Preprocess, carry_forward, prepare, prepare_month, rank_within_month
+from factor_ray.data.prepare import prepare, rows_kept
+from factor_ray.data.preprocess import Preprocess
 from factor_ray.data.simulation import simulate
+from factor_ray.data.universe import Universe
+from factor_ray.errors import InputError
 
-SETTINGS = [
-    Preprocess(rank=rank, impute=impute, consensus=consensus)
-    for rank in (True, False)
-    for impute in ("point_in_time", "none")
-    for consensus in ("mask", "impute")
-]
 seeds = st.integers(0, 100_000)
+FIRST = 400
+NAMES, CONCEPTS = ["x", "y", "g"], ["c", "d"]
+HONEST = [
+    Preprocess(),
+    Preprocess(rank=False, standardise=True, winsorise=0.1, consensus="impute"),
+    Preprocess(lag="none", screen="none", rank=False, winsorise=0.2),
+    Preprocess(impute="none", lags={"x": 1, "d": 2}, max_missing=0.5),
+    Preprocess(universe=Universe(min_price=3, min_cap_percentile=25, min_history=2), consensus="impute", max_missing=1),
+]
+PAPER = [Preprocess(impute="paper", consensus="impute"), Preprocess(screen="paper"), Preprocess(impute="paper")]
+# Screened or not, these are what the reference knows how to do.
+REFERENCE = [*HONEST, *PAPER, Preprocess(impute="paper", screen="paper", consensus="impute", max_missing=0.6)]
 
 
-def block(seed: int, rows: int, columns: int = 3) -> np.ndarray:
-    """Values with many ties and many gaps."""
+def draw_frame(seed: int, assets: int = 12, months: int = 18) -> pd.DataFrame:
+    """Histories with holes, long gaps in every variable, ties, and a share of firms without any consensus."""
     stream = np.random.default_rng(seed)
-    values = stream.integers(-3, 4, (rows, columns)).astype(np.float32) / 2
-    values[stream.random(values.shape) < stream.uniform(0, 0.6)] = np.nan
-    return values
-
-
-def draw_panel(seed: int, *, assets: int = 12, months: int = 8) -> Panel:
-    stream = np.random.default_rng(seed)
-    cells = [(t, a) for t in range(months) for a in range(assets) if stream.random() < 0.75 or a == 0]
+    cells = [(t, a) for t in range(months) for a in range(assets) if stream.random() < 0.8 or a == 0]
     month, asset = np.array(cells).T
-    frame = pd.DataFrame({"month": pd.PeriodIndex.from_ordinals(month + 400, freq="M"), "asset": asset})
-    frame["ret"] = stream.normal(0, 0.1, len(frame))
-    frame[["x", "y", "z"]] = block(seed + 1, len(frame))
-    frame[["c", "d"]] = block(seed + 2, len(frame), 2)
-    frame.loc[0, ["x", "y", "z", "c", "d"]] = 9.0
-    frame.loc[1, ["x", "y", "z", "c", "d"]] = -9.0
+    count = len(cells)
+    frame = pd.DataFrame({"month": pd.PeriodIndex.from_ordinals(month + FIRST, freq="M"), "asset": asset})
+    frame["ret"] = stream.normal(0, 0.1, count)
+    frame["prc"] = stream.normal(0, 8, count)
+    frame["cap"] = np.exp(stream.normal(0, 2, count))
+    for name in [*NAMES, *CONCEPTS]:
+        values = stream.integers(-6, 7, count) / 2
+        values[stream.random(count) < stream.uniform(0, 0.5)] = np.nan
+        frame[name] = values
+    silent = (asset > 0) & ((asset % 4 == 0) | (month < asset))
+    frame.loc[silent, CONCEPTS] = np.nan
+    frame.loc[[0, 1], NAMES] = [[9.0] * 3, [-9.0] * 3]
+    frame.loc[frame["asset"] == 0, CONCEPTS] = stream.normal(size=((asset == 0).sum(), 2))
+    return frame
+
+
+def to_panel(frame: pd.DataFrame) -> Panel:
     return Panel.from_frame(
-        frame, month="month", asset="asset", returns="ret", characteristics=["x", "y", "z"], consensus=["c", "d"]
+        frame,
+        month="month",
+        asset="asset",
+        returns="ret",
+        characteristics=NAMES,
+        consensus=CONCEPTS,
+        price="prc",
+        market_cap="cap",
+        frequency={"x": "monthly", "y": "quarterly", "g": "annual", "c": "annual", "d": "monthly"},
+        growth=["g"],
     )
 
 
-# Ranks
+def judged(frame: pd.DataFrame) -> tuple[int, int]:
+    first = int(frame["month"].min().ordinal)
+    return first, first + 9
 
 
-@given(seeds, st.integers(1, 40))
-@settings(deadline=None, max_examples=150)
-def test_ranks_are_scipys_average_ranks_on_minus_one_to_one(seed, rows):
-    values = block(seed, rows)
-    expected = np.full(values.shape, np.nan)
-    for column in range(values.shape[1]):
-        known = ~np.isnan(values[:, column])
-        count = known.sum()
-        ranks = stats.rankdata(values[known, column], method="average")
-        expected[known, column] = 0.0 if count == 1 else 2 * (ranks - 1) / (count - 1) - 1 if count else ranks
-    found = rank_within_month(values)
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+def slow(frame: pd.DataFrame, chosen: Preprocess) -> pd.DataFrame:
+    """Lag, universe, screen, impute and normalise one step after the other, the way one would in a notebook."""
+    frame = frame.sort_values(["month", "asset"], ignore_index=True)
+    month, asset = frame["month"], frame["asset"]
+    known = frame.set_index([month, asset])
+    delay = {"y": 3, "g": 6, "c": 6, "d": 6} if chosen.lag == "frequency" else {}
+    delay = {**dict.fromkeys([*NAMES, *CONCEPTS], 0), **delay, **chosen.lags}
+    values = frame[[*NAMES, *CONCEPTS]].astype(float).copy()
+    for name, lag in delay.items():
+        values[name] = known[name].reindex(pd.MultiIndex.from_arrays([month - lag, asset])).to_numpy()
+
+    inside = pd.Series(True, index=frame.index)
+    if (universe := chosen.universe) is not None:
+        inside &= frame["prc"].abs() >= universe.min_price
+        inside &= frame["cap"] >= frame.groupby("month")["cap"].transform("quantile", universe.min_cap_percentile / 100)
+        inside &= frame["ret"].notna().groupby(asset).cumsum() >= universe.min_history
+    covered = values[CONCEPTS].notna().any(axis=1)
+    kept = list(NAMES)
+    if chosen.screen != "none":
+        inside &= covered.groupby(asset).transform("max" if chosen.screen == "paper" else "cummax")
+        ordinal = month.map(lambda period: period.ordinal)
+        first, last = judged(frame) if chosen.screen == "point_in_time" else (ordinal.min(), ordinal.max())
+        for name in NAMES:
+            start = ordinal.min() + delay[name]
+            rows = values.loc[inside & (ordinal >= max(first, start)) & (ordinal <= last), name]
+            starts = ordinal[rows.index][rows.notna()].min()
+            sparse = not rows.notna().any() or rows.isna().sum() > chosen.max_missing * len(rows)
+            if sparse or starts >= max(first, start) + 12:
+                kept.remove(name)
+
+    if chosen.impute != "none":
+        for name in ("x", "y"):
+            values[name] = values.groupby(asset)[name].ffill()
+        growth = values.groupby(asset)["g"]
+        paper = chosen.impute == "paper"
+        mean = growth.transform("mean") if paper else growth.transform(lambda one: one.expanding().mean())
+        values["g"] = values["g"].fillna(mean)
+    if chosen.consensus == "impute":
+        for name in CONCEPTS:
+            if chosen.impute == "paper":
+                at = values.groupby(asset)[name]
+                values[name] = at.transform(lambda one: line(one, month[one.index]))
+            else:
+                values[name] = values.groupby(asset)[name].ffill()
+
+    values, month = values[inside][[*kept, *CONCEPTS]], month[inside]
+    by = values.groupby(month)
+    if chosen.winsorise:
+        values = values.clip(by.transform("quantile", chosen.winsorise), by.transform("quantile", 1 - chosen.winsorise))
+    filled = (kept if chosen.impute != "none" else []) + (CONCEPTS if chosen.consensus == "impute" else [])
+    values[filled] = values[filled].fillna(values[filled].groupby(month).transform("mean"))
+    by = values.groupby(month)
+    if chosen.rank:
+        ranks, count = by.rank(), by.transform("count")
+        values = (2 * (ranks - 1) / (count - 1) - 1).where(count != 1, values * 0)
+    elif chosen.standardise:
+        deviation = by.transform("std", ddof=0)
+        values = ((values - by.transform("mean")) / deviation).where(deviation > 1e-6, values * 0)
+    values[kept] = values[kept].fillna(0.0)
+    return values.assign(month=month, asset=asset[inside])
 
 
-@given(seeds, st.integers(2, 40))
-@settings(deadline=None, max_examples=50)
-def test_ranks_know_order_only(seed, rows):
-    values = block(seed, rows)
-    ranks = rank_within_month(values)
-    order = np.random.default_rng(seed).permutation(rows)
-    np.testing.assert_array_equal(rank_within_month(values[order]), ranks[order])
-    np.testing.assert_array_equal(rank_within_month(np.exp(values)), ranks)
-    np.testing.assert_array_equal(rank_within_month(-values), -ranks)
-    np.testing.assert_array_equal(rank_within_month(np.asfortranarray(values)), ranks)
+def line(one: pd.Series, month: pd.Series) -> pd.Series:
+    indexed = pd.Series(one.to_numpy(), index=month.map(lambda period: period.ordinal).to_numpy())
+    return pd.Series(indexed.interpolate(method="index", limit_area="inside").to_numpy(), index=one.index)
 
 
-def test_ranks_by_hand():
-    values = np.array([[3, -0.0, 7, np.nan], [1, 0.0, np.nan, np.nan], [1, 5, np.nan, np.nan]], dtype=np.float32)
-    expected = [[1, -0.5, 0, np.nan], [-0.5, -0.5, np.nan, np.nan], [-0.5, 1, np.nan, np.nan]]
-    np.testing.assert_array_equal(rank_within_month(values), np.array(expected, dtype=np.float32))
+def ready(frame: pd.DataFrame, chosen: Preprocess) -> Panel | None:
+    """Prepare; None where nothing is left."""
+    try:
+        return prepare(to_panel(frame), chosen, judged=judged(frame))
+    except InputError as error:
+        assert "preprocess" in str(error)  # noqa: PT017 - the refusal is part of the drawn case
+        return None
 
 
-# Values carried forward
+@given(seeds, st.sampled_from(REFERENCE))
+@settings(deadline=None, max_examples=80)
+def test_preparation_against_a_slow_reference(seed, chosen):
+    frame = draw_frame(seed)
+    expected = slow(frame, chosen)
+    found = ready(frame, chosen)
+    if found is None:
+        assert len(expected) == 0 or len(expected.columns) == len(CONCEPTS) + 2
+        return
+    assert [*found.characteristic_names, *CONCEPTS] == list(expected.columns[:-2])
+    np.testing.assert_array_equal(found.row_months, expected["month"].map(lambda period: period.ordinal))
+    np.testing.assert_array_equal(found.assets, expected["asset"])
+    np.testing.assert_allclose(found.characteristics, expected[list(found.characteristic_names)], atol=2e-5)
+    np.testing.assert_allclose(found.consensus, expected[CONCEPTS], atol=2e-5)
 
 
-@given(seeds, st.integers(1, 60), st.integers(1, 8))
-@settings(deadline=None, max_examples=150)
-def test_carried_values_are_what_pandas_fills(seed, rows, assets):
-    values = block(seed, rows)
-    codes = np.random.default_rng(seed).integers(0, assets, rows)
-    expected = pd.DataFrame(values).groupby(codes).ffill().to_numpy()
-    found = carry_forward(values, codes)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, expected)
-
-
-@given(seeds)
+@given(seeds, st.sampled_from(REFERENCE))
 @settings(deadline=None, max_examples=30)
-def test_a_block_of_assets_is_carried_to_the_same_bits(seed):
-    values, codes = block(seed, 60), np.random.default_rng(seed).integers(0, 6, 60)
-    whole = carry_forward(values, codes)
-    for assets in ((0, 3), (1, 2, 5)):
-        rows = np.isin(codes, assets)
-        assert carry_forward(values[rows], codes[rows]).tobytes() == whole[rows].tobytes()
+def test_the_order_of_rows_and_months_in_a_file_is_nothing(seed, chosen):
+    frame = draw_frame(seed)
+    found = ready(frame, chosen)
+    shuffled = ready(frame.sample(frac=1, random_state=seed), chosen)
+    if found is not None:
+        assert same_bits(found, shuffled)
+        assert found.preparation == shuffled.preparation
 
 
-# The whole preparation
+@given(seeds, st.sampled_from(REFERENCE), st.integers(1, 4), st.integers(1, 5))
+@settings(deadline=None, max_examples=40)
+def test_blocks_of_firms_and_of_months_give_the_bits_of_the_whole(seed, chosen, firm_blocks, month_blocks):
+    frame = draw_frame(seed)
+    whole = ready(frame, chosen)
+    if whole is None:
+        return
+    panel = to_panel(frame)
+    plan, _ = plan_preparation(panel, chosen, judged(frame))
+    blocks = [
+        prepare_firms(panel, plan, np.flatnonzero(plan.firm_N % firm_blocks == block)) for block in range(firm_blocks)
+    ]
+    kept = [NAMES.index(name) for name in whole.characteristic_names]
+    parts = np.array_split(panel.months, month_blocks)
+    made = [prepare_months(panel, plan, blocks, kept, (int(part[0]), int(part[-1])))[0] for part in parts]
+    assert same_bits(Panel.joined([part.table for part in made], None), whole)
 
 
-@pytest.mark.parametrize("chosen", SETTINGS, ids=str)
-def test_preparation_against_a_slow_reference(chosen):
-    panel = draw_panel(3)
-    frame = panel.to_frame()
-    for names, imputed in ((["x", "y", "z"], chosen.impute != "none"), (["c", "d"], chosen.consensus == "impute")):
-        values = frame[names].astype(float)
-        if imputed:
-            values = values.groupby(frame["asset"]).ffill()
-            values = values.fillna(values.groupby(frame["month"]).transform("mean"))
-            values = values.fillna(0.0)
-        if chosen.rank:
-            ranks, count = values.groupby(frame["month"]).rank(), values.groupby(frame["month"]).transform("count")
-            values = (2 * (ranks - 1) / (count - 1) - 1).where(count != 1, values * 0)
-        if names[0] == "x":
-            values = values.fillna(0.0)
-        frame[names] = values
-    ready = prepare(panel, chosen)
-    np.testing.assert_allclose(ready.characteristics, frame[["x", "y", "z"]], atol=1e-5)
-    np.testing.assert_allclose(ready.consensus, frame[["c", "d"]], atol=1e-5)
-    assert ready.prepared == chosen.model_dump()
+def test_large_blocks_are_worked_on_firm_by_firm_to_the_same_bits():
+    panel = simulate(slots=60, months=200).panel
+    plan, _ = plan_preparation(panel, Preprocess(), None)
+    whole = prepare_firms(panel, plan, np.arange(len(panel)))
+    for firm in range(0, int(plan.firm_N.max()), 25):
+        alone = prepare_firms(panel, plan, np.flatnonzero(plan.firm_N == firm))
+        place = np.searchsorted(whole.rows_n, alone.rows_n)
+        assert alone.characteristics_nP.tobytes() == whole.characteristics_nP[place].tobytes()
+
+
+def same_bits(one: Panel, two: Panel) -> bool:
+    return (
+        one.table.drop_columns(["characteristics", "consensus"]).equals(
+            two.table.drop_columns(["characteristics", "consensus"])
+        )
+        and one.characteristics.tobytes() == two.characteristics.tobytes()
+        and one.consensus.tobytes() == two.consensus.tobytes()
+    )
+
+
+# Nothing looks ahead, and the variants that do are caught
+
+
+def noisy(frame: pd.DataFrame, last: pd.Period, seed: int) -> pd.DataFrame:
+    """Noise in every number dated after a month, missing where it was missing."""
+    stream, changed = np.random.default_rng(seed), frame.copy()
+    later = changed["month"] > last
+    for name in ["ret", "prc", "cap", *NAMES, *CONCEPTS]:
+        noise = np.abs(stream.normal(0, 0.3, later.sum())) if name == "ret" else stream.normal(2, 40, later.sum())
+        changed.loc[later, name] = np.where(changed.loc[later, name].isna(), np.nan, noise.astype(np.float32))
+    return changed
+
+
+def deleted(frame: pd.DataFrame, last: pd.Period, seed: int) -> pd.DataFrame:
+    del seed
+    return frame[frame["month"] <= last]
+
+
+def parts(frame: pd.DataFrame, chosen: Preprocess, last: pd.Period) -> object:
+    """What is prepared up to a month, as bytes."""
+    panel = ready(frame, chosen)
+    if panel is None:
+        return None
+    early = panel.between(int(panel.months[0]), last.ordinal)
+    return (
+        panel.characteristic_names,
+        early.characteristics.tobytes(),
+        early.consensus.tobytes(),
+        early.assets.tobytes(),
+    )
+
+
+@given(seeds, st.sampled_from(HONEST), st.sampled_from([noisy, deleted]), st.integers(10, 16))
+@settings(deadline=None, max_examples=120)
+def test_what_comes_later_changes_nothing_that_was_prepared(seed, chosen, change, after):
+    frame = draw_frame(seed)
+    last = pd.Period(ordinal=FIRST + after, freq="M")
+    assert parts(frame, chosen, last) == parts(change(frame, last, seed), chosen, last)
+
+
+# Noise with the same gaps cannot move a screen that looks at gaps only.
+LEAKS = [pair for pair in itertools.product(PAPER, [noisy, deleted]) if pair != (Preprocess(screen="paper"), noisy)]
+
+
+@pytest.mark.parametrize(("chosen", "change"), LEAKS, ids=str)
+def test_the_papers_variants_are_seen_to_look_ahead(chosen, change):
+    chosen = chosen.model_copy(update={"lag": "none", "max_missing": 0.35})
+    differs = 0
+    for seed in range(20):
+        frame, last = draw_frame(seed), pd.Period(ordinal=FIRST + 11, freq="M")
+        differs += parts(frame, chosen, last) != parts(change(frame, last, seed), chosen, last)
+    assert differs > 5
+
+
+# What it says, what it leaves alone, what it refuses
 
 
 def test_the_defaults_rank_impute_from_the_past_and_mask_the_consensus():
     panel = simulate(slots=40, months=24).panel
-    ready = prepare(panel)
-    assert ready.prepared == {"rank": True, "impute": "point_in_time", "consensus": "mask"}
-    assert np.isfinite(ready.characteristics).all()
-    assert np.abs(ready.characteristics).max() == 1
-    np.testing.assert_array_equal(np.isnan(ready.consensus), np.isnan(panel.consensus))
+    found = prepare(panel)
+    at = rows_kept(panel, found)
+    assert found.prepared == Preprocess().model_dump(mode="json")
+    assert np.isfinite(found.characteristics).all()
+    assert np.abs(found.characteristics).max() == 1
+    np.testing.assert_array_equal(np.isnan(found.consensus), np.isnan(panel.consensus[at]))
     for name in ("month", "return", "market_cap"):
-        assert ready.values(name).tobytes() == panel.values(name).tobytes()
+        assert found.values(name).tobytes() == panel.values(name)[at].tobytes()
     assert panel.prepared is None
+    assert panel.preparation is None
 
 
-@given(seeds, st.integers(0, 6), st.sampled_from(SETTINGS))
-@settings(deadline=None, max_examples=60)
-def test_noise_in_later_rows_changes_nothing(seed, last, chosen):
-    panel = draw_panel(seed)
-    rows = panel.offsets[last + 1]
-    stream = np.random.default_rng(seed)
-
-    def perturbed(values: np.ndarray) -> np.ndarray:
-        noise = values.copy()
-        noise[rows:] = stream.normal(size=noise[rows:].shape) * 100
-        noise[rows:][stream.random(noise[rows:].shape) < 0.3] = np.nan
-        return noise
-
-    noisy = panel.with_columns(
-        characteristics=perturbed(panel.characteristics), consensus=perturbed(panel.consensus), prepared={}
-    )
-    one, two = prepare(panel, chosen), prepare(noisy, chosen)
-    assert one.characteristics[:rows].tobytes() == two.characteristics[:rows].tobytes()
-    assert one.consensus[:rows].tobytes() == two.consensus[:rows].tobytes()
-
-
-@given(seeds, st.integers(0, 6), st.sampled_from(SETTINGS))
-@settings(deadline=None, max_examples=60)
-def test_deletion_of_later_rows_changes_nothing(seed, last, chosen):
-    panel = draw_panel(seed)
-    rows = panel.offsets[last + 1]
-    cut = prepare(panel.between(int(panel.months[0]), int(panel.months[last])), chosen)
-    whole = prepare(panel, chosen)
-    assert len(cut) == rows
-    assert whole.characteristics[:rows].tobytes() == cut.characteristics.tobytes()
-    assert whole.consensus[:rows].tobytes() == cut.consensus.tobytes()
+def test_every_step_tells_what_it_did():
+    frame = draw_frame(3)
+    chosen = Preprocess(universe=Universe(min_price=3), max_missing=0.45, winsorise=0.1)
+    panel, found = to_panel(frame), ready(frame, chosen)
+    told = found.preparation
+    price = int((frame["prc"].abs() < 3).sum())
+    assert told["rows"]["read"] == len(panel)
+    assert told["rows"]["outside_universe"] == {"price": price}
+    assert told["rows"]["kept"] == len(found)
+    assert told["rows"]["before_first_consensus"] == len(panel) - price - len(found)
+    assert told["lags"] == {"y": 3, "g": 6, "c": 6, "d": 6}
+    assert told["judged"] == ["2003-05", "2004-02"]
+    kept = len(found.characteristic_names)
+    assert told["characteristics"]["kept"] == kept
+    assert set(told["characteristics"]["dropped"]) == set(NAMES) - set(found.characteristic_names)
+    counts = told["values"]["characteristics"]
+    assert counts["winsorised"] > 0
+    assert counts["carried"] > 0
+    assert told["scale"] == "rank"
 
 
-@given(seeds, st.sampled_from(SETTINGS))
-@settings(deadline=None, max_examples=40)
-def test_blocks_of_months_and_assets_give_the_bits_of_the_whole(seed, chosen):
-    panel = draw_panel(seed)
-    whole = prepare(panel, chosen)
-    codes = panel.assets.astype(np.int64)
-    carried = [panel.characteristics.copy(), panel.consensus.copy()]
-    for assets in (range(5), range(5, 12)):
-        rows = np.isin(codes, assets)
-        if chosen.impute == "point_in_time":
-            carried[0][rows] = carry_forward(panel.characteristics[rows], codes[rows])
-        if chosen.consensus == "impute":
-            carried[1][rows] = carry_forward(panel.consensus[rows], codes[rows])
-    for month in panel.months:
-        rows = panel.rows(int(month), int(month))
-        ready = prepare_month(carried[0][rows].copy(), carried[1][rows].copy(), chosen)
-        assert ready[0].tobytes() == np.ascontiguousarray(whole.characteristics[rows]).tobytes()
-        assert ready[1].tobytes() == np.ascontiguousarray(whole.consensus[rows]).tobytes()
+def test_a_month_that_lost_all_its_rows_stays_in_the_calendar():
+    frame = draw_frame(5)
+    panel = to_panel(frame)
+    found = prepare(panel, Preprocess(universe=Universe(min_history=4), screen="none"))
+    np.testing.assert_array_equal(found.months, panel.months)
+    assert found.rows(FIRST, FIRST + 2) == slice(0, 0)
+    assert len(found.offsets) == len(panel.offsets)
+
+
+def test_characteristics_may_be_asked_for_by_name():
+    found = prepare(to_panel(draw_frame(3)), characteristics=["g", "x"], judged=(FIRST, FIRST + 9))
+    assert found.characteristic_names == ("g", "x")
+    assert found.characteristics.shape == (len(found), 2)
+
+
+def test_rows_kept_finds_each_row_again():
+    panel = to_panel(draw_frame(8))
+    found = prepare(panel, Preprocess(universe=Universe(min_price=4)))
+    at = rows_kept(panel, found)
+    np.testing.assert_array_equal(panel.assets[at], found.assets)
+    np.testing.assert_array_equal(panel.row_months[at], found.row_months)
 
 
 def test_preparation_never_writes_into_its_input():
-    panel = draw_panel(5)
+    frame = draw_frame(5)
+    panel = to_panel(frame)
     before = panel.characteristics.tobytes(), panel.consensus.tobytes()
-    for chosen in SETTINGS:
-        prepare(panel, chosen)
+    for chosen in REFERENCE:
+        prepare(panel, chosen, characteristics=NAMES)
     assert before == (panel.characteristics.tobytes(), panel.consensus.tobytes())
 
 
-@pytest.mark.parametrize("wrong", [{"impute": "paper_like"}, {"consensus": "drop"}, {"ranks": True}])
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        (Preprocess(lags={"size": 3}), "preprocess.lags names 'size', which is no characteristic"),
+        (Preprocess(universe=Universe(min_price=1e6)), "preprocess leaves no row of"),
+        (Preprocess(max_missing=0.0), "preprocess.screen leaves no characteristic: x is missing in"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(chosen, sentence):
+    frame = draw_frame(5)
+    months = None if chosen.universe else judged(frame)
+    with pytest.raises(InputError, match=sentence):
+        prepare(to_panel(frame), chosen, judged=months)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"impute": "paper_like"}, {"consensus": "drop"}, {"ranks": True}, {"winsorise": 0.5}, {"standardise": True}],
+)
 def test_unknown_settings_are_refused(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Preprocess(**wrong)

@@ -7,11 +7,11 @@ from scipy import stats
 
 from factor_ray.data.months import parse_month
 from factor_ray.data.panel import Panel
-from factor_ray.data.prepare import rank_within_month
 from factor_ray.data.simulation import SimulatedMarket, simulate
 from factor_ray.data.simulation_settings import SimulationSettings
 from factor_ray.data.simulation_truth import Truth, hermite
 from factor_ray.data.targets import excess_returns
+from factor_ray.data.within_month import ranked
 from factor_ray.errors import InputError
 
 SMALL = {"slots": 60, "months": 60}
@@ -117,7 +117,7 @@ def test_truth_stands_in_the_panels_row_order(market):
     panel, truth = market.panel, market.truth
     np.testing.assert_array_equal(truth.month_N, panel.row_months - panel.months[0])
     for start, stop in zip(panel.offsets[:-1], panel.offsets[1:], strict=True):
-        ranks = rank_within_month(truth.scores_NA[start:stop].astype(np.float32))
+        ranks = ranked(truth.scores_NA[start:stop].astype(np.float32))
         seen = panel.characteristics[start:stop, :8]
         known = ~np.isnan(seen)
         np.testing.assert_array_equal(seen[known], ranks[known])

@@ -1,0 +1,131 @@
+"""Steps along a firm's months: reporting delays and what fills a gap from the firm's own history.
+
+Rows are sorted by firm, then month. A firm's results do not depend, to the bit, on which other firms stand beside it.
+
+Axes: n rows, P variables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Whose rows they are, and when: sorted by firm, then month, each pair once.
+
+    Attributes
+    ----------
+    firm_n : int64 array (n,)
+        Any number that identifies the firm.
+    month_n : int array (n,)
+    """
+
+    firm_n: IntArray
+    month_n: npt.NDArray[np.integer]
+
+    def __len__(self) -> int:
+        return len(self.firm_n)
+
+    @cached_property
+    def bounds(self) -> IntArray:
+        """Rows of the k-th firm are ``bounds[k]:bounds[k + 1]``."""
+        inner = np.flatnonzero(np.diff(self.firm_n)) + 1
+        return np.concatenate([[0], inner, [len(self)]]) if len(self) else np.zeros(1, dtype=np.int64)
+
+    @cached_property
+    def first_n(self) -> IntArray:
+        """Position of the first row of each row's firm."""
+        return np.repeat(self.bounds[:-1], np.diff(self.bounds))
+
+    @cached_property
+    def last_n(self) -> IntArray:
+        """Position of the last row of each row's firm."""
+        return np.repeat(self.bounds[1:] - 1, np.diff(self.bounds))
+
+    def months_before(self, months: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+        """Return the position of the firm's row of so many calendar months earlier, and whether there is one."""
+        if len(self) == 0:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
+        low = int(self.month_n.min()) - months
+        width = int(self.month_n.max()) - low + 1
+        key_n = self.firm_n * width + (self.month_n - low)
+        wanted_n = key_n - months
+        position_n = np.minimum(np.searchsorted(key_n, wanted_n), len(key_n) - 1)
+        return position_n, key_n[position_n] == wanted_n
+
+
+def lagged(values_nP: FloatArray, histories: Histories, lags_P: IntArray) -> FloatArray:
+    """Date each variable by the month in which it is known: the value of ``lags_P`` calendar months before.
+
+    Missing where the firm has no row of that month.
+    """
+    moved_nP = values_nP.copy()
+    for months in np.unique(lags_P[lags_P > 0]):
+        columns = np.flatnonzero(lags_P == months)
+        position_n, there_n = histories.months_before(int(months))
+        moved_nP[:, columns] = np.where(there_n[:, None], values_nP[np.ix_(position_n, columns)], np.float32(np.nan))
+    return moved_nP
+
+
+def carried_forward(values_nP: FloatArray, histories: Histories) -> FloatArray:
+    """Replace missing values by the firm's last known one."""
+    return np.take_along_axis(values_nP, _last_known(values_nP, histories), axis=0)
+
+
+def mean_so_far(values_nP: FloatArray, histories: Histories) -> FloatArray:
+    """Replace missing values by the mean of what the firm reported up to that month."""
+    return _with_firm_means(values_nP, histories, whole=False)
+
+
+def mean_of_all(values_nP: FloatArray, histories: Histories) -> FloatArray:
+    """Replace missing values by the mean of all that the firm ever reported: it looks ahead (CB-APM, A.3)."""
+    return _with_firm_means(values_nP, histories, whole=True)
+
+
+def interpolated(values_nP: FloatArray, histories: Histories) -> FloatArray:
+    """Replace missing values between two known ones by the line between them: it looks ahead (CB-APM, A.3)."""
+    before_nP = _last_known(values_nP, histories)
+    after_nP = _next_known(values_nP, histories)
+    low_nP = np.take_along_axis(values_nP, before_nP, axis=0).astype(np.float64)
+    high_nP = np.take_along_axis(values_nP, after_nP, axis=0).astype(np.float64)
+    month_n = histories.month_n.astype(np.float64)
+    span_nP = month_n[after_nP] - month_n[before_nP]
+    share_nP = (month_n[:, None] - month_n[before_nP]) / np.where(span_nP > 0, span_nP, 1.0)
+    line_nP = (low_nP + share_nP * (high_nP - low_nP)).astype(np.float32)
+    return np.where(np.isnan(values_nP), line_nP, values_nP)
+
+
+def _last_known(values_nP: FloatArray, histories: Histories) -> IntArray:
+    """Position of each cell's last known value, itself included; of the firm's first row where there is none."""
+    position_n1 = np.arange(len(histories))[:, None]
+    found_nP = np.where(np.isnan(values_nP), histories.first_n[:, None], position_n1)
+    return np.asarray(np.maximum.accumulate(found_nP, axis=0))
+
+
+def _next_known(values_nP: FloatArray, histories: Histories) -> IntArray:
+    position_n1 = np.arange(len(histories))[:, None]
+    found_nP = np.where(np.isnan(values_nP), histories.last_n[:, None], position_n1)
+    return np.asarray(np.minimum.accumulate(found_nP[::-1], axis=0)[::-1])
+
+
+def _with_firm_means(values_nP: FloatArray, histories: Histories, *, whole: bool) -> FloatArray:
+    filled_nP = values_nP.copy()
+    for start, stop in pairwise(histories.bounds):
+        own_mP = values_nP[start:stop]
+        known_mP = ~np.isnan(own_mP)
+        total_mP = np.where(known_mP, own_mP, 0.0).cumsum(axis=0, dtype=np.float64)
+        count_mP = known_mP.cumsum(axis=0)
+        if whole:
+            total_mP, count_mP = total_mP[-1:], count_mP[-1:]
+        mean_mP = np.where(count_mP > 0, total_mP / np.maximum(count_mP, 1), np.nan).astype(np.float32)
+        filled_nP[start:stop] = np.where(known_mP, own_mP, mean_mP)
+    return filled_nP

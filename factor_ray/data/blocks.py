@@ -1,0 +1,273 @@
+"""Preparation in blocks: of firms for what needs a firm's past, then of months for what needs a cross-section.
+
+Axes: N rows of the panel, n rows of a block, P characteristics, C consensus variables.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from factor_ray.data.along_time import (
+    FloatArray,
+    Histories,
+    IntArray,
+    carried_forward,
+    interpolated,
+    lagged,
+    mean_of_all,
+    mean_so_far,
+)
+from factor_ray.data.panel import Panel
+from factor_ray.data.preprocess import Preprocess
+from factor_ray.data.screen import Census, take_census
+from factor_ray.data.universe import universe_rows
+from factor_ray.data.windows import MonthRange
+from factor_ray.data.within_month import filled_with_mean, ranked, standardised, winsorised
+from factor_ray.errors import InputError
+
+_DELAYS = {"monthly": 0, "quarterly": 3, "half-yearly": 6, "annual": 6, "biennial": 6}
+_CONSENSUS_DELAY = 6
+_ROWS_AT_ONCE = 4096  # of whole firms: what is worked on stays in the cache
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is decided before any block is prepared.
+
+    Attributes
+    ----------
+    settings : Preprocess
+    firm_N : int64 array (N,)
+        Number of each row's firm.
+    inside_N : bool array (N,)
+        Whether the row is in the universe.
+    lags_P, lags_C : int64 array
+        Delay of each variable in months.
+    growth_P : bool array (P,)
+        Growth rates and changes.
+    judged : (int, int) or None
+        Months in which characteristics are judged; None where they are not.
+    earliest_P : int64 array (P,)
+        First month of the panel in which a delayed characteristic can be known.
+    """
+
+    settings: Preprocess
+    firm_N: IntArray
+    inside_N: npt.NDArray[np.bool_]
+    lags_P: IntArray
+    lags_C: IntArray
+    growth_P: npt.NDArray[np.bool_]
+    judged: MonthRange | None
+    earliest_P: IntArray
+
+    @property
+    def lags(self) -> IntArray:
+        """Delays of characteristics, then of consensus variables."""
+        return np.concatenate([self.lags_P, self.lags_C])
+
+
+@dataclass(frozen=True)
+class FirmBlock:
+    """Some firms, delayed and filled from their own histories: the rows that are kept, in the panel's order.
+
+    Attributes
+    ----------
+    rows_n : int64 array (n,)
+        Which rows of the panel these are, increasing.
+    characteristics_nP, consensus_nC : float32 arrays
+    census : Census
+    tally : Counter
+    """
+
+    rows_n: IntArray
+    characteristics_nP: FloatArray
+    consensus_nC: FloatArray
+    census: Census
+    tally: Counter[str]
+
+
+def plan_preparation(panel: Panel, settings: Preprocess, judged: MonthRange | None) -> tuple[Plan, Counter[str]]:
+    """Decide what holds for all blocks; return it and how many rows each filter of the universe left out.
+
+    Raises
+    ------
+    InputError
+        If a setting names a column that the panel lacks.
+    """
+    names = (*panel.characteristic_names, *panel.consensus_names)
+    unknown = next((name for name in settings.lags if name not in names), None)
+    if unknown is not None:
+        raise InputError(
+            f"preprocess.lags names {unknown!r}, which is no characteristic or consensus variable of the panel; "
+            f"they are {', '.join(names[:12])}"
+        )
+    inside_N, left_out = universe_rows(panel, settings.universe)
+    lags_P = np.array([_delay(panel, name, settings, 0) for name in panel.characteristic_names], dtype=np.int64)
+    lags_C = np.array([_delay(panel, n, settings, _CONSENSUS_DELAY) for n in panel.consensus_names], dtype=np.int64)
+    if settings.screen == "none":
+        judged = None
+    elif settings.screen == "paper":
+        judged = int(panel.months[0]), int(panel.months[-1])
+    plan = Plan(
+        settings,
+        pd.factorize(panel.assets)[0].astype(np.int64),
+        inside_N,
+        lags_P,
+        lags_C,
+        np.isin(panel.characteristic_names, panel.growth),
+        judged,
+        int(panel.months[0]) + lags_P,
+    )
+    return plan, left_out
+
+
+def prepare_firms(panel: Panel, plan: Plan, rows_n: IntArray) -> FirmBlock:
+    """Delay, screen and fill the rows of some firms, all of whose rows are given, increasing."""
+    width_P, width_C = panel.characteristics.shape[1], panel.consensus.shape[1]
+    by_firm_n = rows_n[np.argsort(plan.firm_N[rows_n], kind="stable")]
+    filled_nP = np.empty((len(rows_n), width_P), dtype=np.float32)
+    filled_nC = np.empty((len(rows_n), width_C), dtype=np.float32)
+    kept_n = np.empty(len(rows_n), dtype=bool)
+    nothing = np.zeros(width_P, dtype=np.int64)
+    census, tally = Census(nothing, nothing, np.full(width_P, np.iinfo(np.int32).max)), Counter[str]()
+    place_n = np.searchsorted(rows_n, by_firm_n)
+    for start, stop in _whole_firms(plan.firm_N[by_firm_n]):
+        rows, place = by_firm_n[start:stop], place_n[start:stop]
+        histories = Histories(plan.firm_N[rows], panel.row_months[rows])
+        known_mP = lagged(panel.characteristics[rows], histories, plan.lags_P)
+        known_mC = lagged(panel.consensus[rows], histories, plan.lags_C)
+        entered_m = _entered(known_mC, histories, plan.settings)
+        kept_m = entered_m & plan.inside_N[rows]
+        if plan.judged is not None:
+            census += take_census(~np.isnan(known_mP[kept_m]), histories.month_n[kept_m], plan.judged, plan.earliest_P)
+        tally["rows.unscreened"] += int((plan.inside_N[rows] & ~entered_m).sum())
+        filled_nP[place], filled_nC[place] = _filled(known_mP, known_mC, histories, plan, kept_m, tally)
+        kept_n[place] = kept_m
+    if not kept_n.all():
+        rows_n, filled_nP, filled_nC = rows_n[kept_n], filled_nP[kept_n], filled_nC[kept_n]
+    tally["rows.kept"] = len(rows_n)
+    return FirmBlock(rows_n, filled_nP, filled_nC, census, tally)
+
+
+def prepare_months(
+    panel: Panel, plan: Plan, blocks: Sequence[FirmBlock], kept: Sequence[int], months: MonthRange
+) -> tuple[Panel, Counter[str]]:
+    """Winsorise, fill from the cross-section and scale some months of all blocks of firms.
+
+    Returns
+    -------
+    Panel, Counter
+        The rows of ``months`` that are kept, and what was counted on the way.
+    """
+    span = panel.rows(*months)
+    slices = [np.searchsorted(block.rows_n, [span.start, span.stop]) for block in blocks]
+    rows_n = np.concatenate([block.rows_n[a:b] for block, (a, b) in zip(blocks, slices, strict=True)])
+    order_n = np.argsort(rows_n, kind="stable")
+    rows_n = rows_n[order_n]
+    ready_nP = np.empty((len(rows_n), len(kept)), dtype=np.float32)
+    ready_nC = np.empty((len(rows_n), len(plan.lags_C)), dtype=np.float32)
+    position_n = np.empty(len(rows_n), dtype=np.int64)
+    position_n[order_n] = np.arange(len(rows_n))
+    first = 0
+    for block, (start, stop) in zip(blocks, slices, strict=True):
+        own_n = position_n[first : first + stop - start]
+        values_nP = block.characteristics_nP[start:stop]
+        ready_nP[own_n] = values_nP if len(kept) == values_nP.shape[1] else values_nP[:, list(kept)]
+        ready_nC[own_n] = block.consensus_nC[start:stop]
+        first += stop - start
+    tally = Counter[str]()
+    offsets = panel.offsets[np.searchsorted(panel.months, months[0]) :][: months[1] - months[0] + 2]
+    for start, stop in pairwise(np.searchsorted(rows_n, offsets).tolist()):
+        chars_mP = _scaled(
+            ready_nP[start:stop], plan.settings, plan.settings.impute != "none", tally, "characteristics"
+        )
+        ready_nP[start:stop] = np.nan_to_num(chars_mP, nan=0.0)
+        ready_nC[start:stop] = _scaled(
+            ready_nC[start:stop], plan.settings, plan.settings.consensus == "impute", tally, "consensus"
+        )
+    names = [panel.characteristic_names[position] for position in kept]
+    return panel.kept(rows_n, months, names, characteristics=ready_nP, consensus=ready_nC), tally
+
+
+def _delay(panel: Panel, name: str, settings: Preprocess, least: int) -> int:
+    if name in settings.lags:
+        return settings.lags[name]
+    if settings.lag == "none" or name not in panel.frequency:
+        return 0
+    return max(least, _DELAYS[panel.frequency[name]])
+
+
+def _whole_firms(firm_n: IntArray) -> Iterator[tuple[int, int]]:
+    """Yield spans of whole firms of about as many rows as are worked on at once."""
+    edges = np.concatenate([np.flatnonzero(np.diff(firm_n)) + 1, [len(firm_n)]])
+    start = 0
+    while start < len(firm_n):
+        stop = int(edges[min(int(np.searchsorted(edges, start + _ROWS_AT_ONCE)), len(edges) - 1)])
+        yield start, stop
+        start = stop
+
+
+def _entered(known_mC: FloatArray, histories: Histories, settings: Preprocess) -> npt.NDArray[np.bool_]:
+    """Whether a firm has entered: with its first consensus, or (paper) everywhere if it ever has one."""
+    if settings.screen == "none" or known_mC.shape[1] == 0:
+        return np.ones(len(known_mC), dtype=bool)
+    any_m = np.any(~np.isnan(known_mC), axis=1)
+    seen_m = any_m.cumsum()
+    before_m = seen_m[histories.first_n] - any_m[histories.first_n].astype(np.int64)
+    reached_m = seen_m[histories.last_n] if settings.screen == "paper" else seen_m
+    return np.asarray(reached_m > before_m)
+
+
+def _filled(
+    known_mP: FloatArray,
+    known_mC: FloatArray,
+    histories: Histories,
+    plan: Plan,
+    kept_m: npt.NDArray[np.bool_],
+    tally: Counter[str],
+) -> tuple[FloatArray, FloatArray]:
+    settings, growth = plan.settings, np.flatnonzero(plan.growth_P)
+    counts_P, counts_C = _known(known_mP, kept_m), _known(known_mC, kept_m)
+    tally["characteristics.known"] += int(counts_P.sum())
+    tally["consensus.known"] += int(counts_C.sum())
+    filled_mP, filled_mC = known_mP, known_mC
+    if settings.impute != "none":
+        filled_mP = carried_forward(known_mP, histories)
+        if len(growth):
+            mean = mean_of_all if settings.impute == "paper" else mean_so_far
+            filled_mP[:, growth] = mean(known_mP[:, growth], histories)
+        filled_P = _known(filled_mP, kept_m) - counts_P
+        tally["characteristics.firm_mean"] += int(filled_P[plan.growth_P].sum())
+        tally["characteristics.carried"] += int(filled_P[~plan.growth_P].sum())
+    if settings.consensus == "impute":
+        step, fill = ("interpolated", interpolated) if settings.impute == "paper" else ("carried", carried_forward)
+        filled_mC = fill(known_mC, histories)
+        tally[f"consensus.{step}"] += int((_known(filled_mC, kept_m) - counts_C).sum())
+    return filled_mP, filled_mC
+
+
+def _scaled(values_mP: FloatArray, settings: Preprocess, fill: bool, tally: Counter[str], role: str) -> FloatArray:
+    if settings.winsorise:
+        before_mP, values_mP = values_mP, winsorised(values_mP, settings.winsorise)
+        tally[f"{role}.winsorised"] += int((values_mP < before_mP).sum() + (values_mP > before_mP).sum())
+    missing = int(np.isnan(values_mP).sum())
+    if fill and missing:
+        values_mP = filled_with_mean(values_mP)
+        before, missing = missing, int(np.isnan(values_mP).sum())
+        tally[f"{role}.month_mean"] += before - missing
+    tally[f"{role}.missing"] += missing
+    if settings.rank:
+        return ranked(values_mP)
+    return standardised(values_mP) if settings.standardise else values_mP
+
+
+def _known(values_mP: FloatArray, kept_m: npt.NDArray[np.bool_]) -> IntArray:
+    """Known values of each column in the rows that are kept."""
+    return np.asarray((~np.isnan(values_mP) & kept_m[:, None]).sum(axis=0))
