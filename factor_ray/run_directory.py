@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from factor_ray.configuration import parse
 from factor_ray.errors import InputError, WorkError
 
 if TYPE_CHECKING:
@@ -59,13 +58,23 @@ class Run:
 
     @property
     def experiment(self) -> Experiment:
-        """The experiment that was run, with absolute paths."""
-        from factor_ray.configuration import Configuration
+        """The experiment that was run, with absolute paths.
+
+        Raises
+        ------
+        InputError
+            If ``experiment.yaml`` was changed into something that is not a run's description.
+        """
+        from factor_ray.configuration import Configuration, read
         from factor_ray.experiment import Experiment
 
         file = self.path / "experiment.yaml"
-        values = parse(file.read_text(encoding="utf-8"), str(file)).values["experiment"]
-        return Experiment.from_configuration(Configuration(values, str(file)))
+        described = read(file)
+        values = described.values.get("experiment")
+        if not isinstance(values, dict):
+            raise InputError(f"{file} does not describe a run: give a directory that `run` has made, or run it again")
+        lines = {path[1:]: line for path, line in described.lines.items() if path[0] == "experiment"}
+        return Experiment.from_configuration(Configuration(values, str(file), lines))
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from factor_ray import cli
 from factor_ray.check import describe_plan
 from factor_ray.configuration import parse
 from factor_ray.data.simulation import simulate
+from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
-from factor_ray.experiment import Experiment
+from factor_ray.experiment import Experiment, Preprocess
 from factor_ray.measures import portfolio_weights
 from factor_ray.models.registry import model, model_names
+from factor_ray.run_directory import Run
 from factor_ray.schema import configuration_schema, describe_models
 
 ROOT = Path(__file__).parents[1]
@@ -299,6 +301,27 @@ def test_keywords_are_checked_as_files_are():
         )
 
 
+@pytest.mark.parametrize("text", [GOOD, SIMULATED, changed("[[4], [8, 4]]", "[8, 4]"), changed("[1, 12]", "12")])
+def test_what_a_run_writes_down_is_the_experiment_again(tmp_path, text):
+    experiment = build(text)
+    run = Run(tmp_path)
+    run.write_description({"experiment": experiment.model_dump(mode="json", by_alias=True), "windows": {12: []}})
+    assert Run.open(tmp_path).experiment == experiment
+
+
+def test_settings_of_a_notebook_say_what_they_want():
+    with pytest.raises(ValidationError, match="a month must be written YYYY-MM, as in 2010-12; got '201012'"):
+        Windows(first_train_end=201012)
+    with pytest.raises(ValidationError, match=r"length \(training months\) belongs to the rolling scheme"):
+        Windows(first_train_end="2010-12", length=60)
+    with pytest.raises(ValidationError, match="validation"):
+        Windows.expanding(first_train_end="2010-12", validation=-1)
+    with pytest.raises(ValidationError, match=r"rank\n.*valid boolean"):
+        Preprocess(rank="maybe")
+    with pytest.raises(ValidationError, match=r"imput\n.*not permitted"):
+        Preprocess(imput="none")
+
+
 # What only the data can tell
 
 
@@ -459,6 +482,32 @@ def test_a_real_process_says_the_same(tmp_path):
         "is not allowed: write plain values)\n"
     )
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["resume", "none"],
+        ["status", "none"],
+        ["report", "none"],
+        ["compare", "none"],
+        ["refit", "none"],
+        ["predict", "none", "--panel", "new.parquet", "--out", "out.parquet"],
+    ],
+)
+def test_a_run_that_is_none_ends_with_code_2(monkeypatch, capsys, tmp_path, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    assert "factor-ray: none is not a run: it has no experiment.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [GOOD, "experiment: [1]\n", "experiment: {name: x}\n", "a: [\n", ""])
+def test_a_run_whose_description_was_spoilt_ends_with_code_2(monkeypatch, capsys, tmp_path, content):
+    (tmp_path / "experiment.yaml").write_text(content)
+    assert call(monkeypatch, "resume", tmp_path) == 2
+    said = capsys.readouterr().err
+    assert str(tmp_path / "experiment.yaml") in said
+    assert len(said.splitlines()) == 1
 
 
 # The published schema

@@ -124,13 +124,18 @@ def search_forward(
 
 
 def planned_fits(variants: int, searched: bool, windows: int, settings: SearchSettings, members: int) -> list[int]:
-    """Return how many cells each window takes when no two points coincide; what ``check`` and progress bars count."""
+    """Return how many cells each window takes when no two points coincide; what ``check`` and progress bars count.
+
+    With ``selection: global`` and ``refresh`` they are the most that it may take.
+    """
     alive = settings.points if searched else 1
     fits = []
     for window in range(windows):
         if window > 0 and searched:
             alive += settings.refresh
-        fits.append(variants * (alive + members - 1))
+        # A point asked later than this window may be chosen for it where the selection is global.
+        later = settings.selection == "global" and searched and settings.refresh > 0 and window < windows - 1
+        fits.append(variants * (alive + later + members - 1))
         if settings.pruner == "halving":
             alive = _survivors(alive, settings.survivors)
     return fits

@@ -242,3 +242,13 @@ def test_planned_fits_are_the_fits(given_settings, variants, windows, members, s
     assert len(requests) == len(set(requests)) == len(selection.scores)
     fitted = [sum(request.window == window for request in requests) for window in range(windows)]
     assert planned_fits(variants, searched, windows, chosen, members) == fitted
+
+
+@settings(max_examples=20, deadline=None)
+@given(SETTINGS, st.integers(1, 4), st.booleans())
+def test_a_global_selection_takes_no_more_fits_than_planned(given_settings, windows, searched):
+    given_settings = {**given_settings, "selection": "global"}
+    selection, _ = run(windows=windows, members=2, searched=searched, **given_settings)
+    planned = planned_fits(1, searched, windows, SearchSettings.model_validate(given_settings), 2)
+    for window in range(windows):
+        assert sum(request.window == window for request in selection.scores) <= planned[window]
