@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from factor_ray.configuration import Configuration, read
-from factor_ray.data.load import DataSettings, SimulatedData
 from factor_ray.data.preprocess import Preprocess
+from factor_ray.data.settings import DataSettings, SimulatedData
 from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
 from factor_ray.models.macro_state import MacroStateSettings
@@ -62,7 +62,7 @@ class PortfolioSettings(BaseModel):
         "auto", description="auto is by market capitalisation where the data has it, else equal."
     )
     costs: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        (0, 25, 50, 75), description="Costs of trading, in basis points of turnover."
+        (0.0, 25.0, 50.0, 75.0), description="Costs of trading, in basis points of turnover."
     )
 
 
@@ -199,10 +199,7 @@ class Experiment(BaseModel):
         """
         if not in_ray_job() or isinstance(self.data, SimulatedData):
             return
-        paths = {"data.path": self.data.path}
-        if self.data.macro is not None:
-            paths["data.macro.path"] = self.data.macro.path
-        for key, path in paths.items():
+        for key, path in self.data.paths().items():
             if not Path(path).is_absolute():
                 raise InputError(
                     f"{key} must be absolute in a Ray job, which runs in a copy of this directory; got {path!r}: "

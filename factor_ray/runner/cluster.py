@@ -35,10 +35,10 @@ def cluster(settings: ComputeSettings) -> Iterator[Machines]:
     InputError
         If the cluster lacks what the settings ask for.
     """
+    _quiet()
     if ray.is_initialized():
         yield _machines(settings)
         return
-    _quiet()
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.ERROR)
     else:
