@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -103,12 +103,24 @@ def predict(
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="Where the panel is written (.parquet).")],
+    out: Annotated[Path, typer.Option(help="Where the panel is written (.parquet); the folder of --format openap.")],
     seed: Annotated[int, typer.Option(help="Seed of the market.")] = 0,
-    slots: Annotated[int, typer.Option(help="Places for a firm.")] = 300,
-    months: Annotated[int, typer.Option(help="Months.")] = 300,
+    slots: Annotated[int, typer.Option(help="Places for a firm (--format table).")] = 300,
+    months: Annotated[int, typer.Option(help="Months (--format table).")] = 300,
+    form: Annotated[
+        Literal["table", "openap"],
+        typer.Option("--format", help="One panel file, or the files of configs/cbapm_annual.yaml."),
+    ] = "table",
+    size: Annotated[
+        Literal["small", "paper"], typer.Option(help="Rows of --format openap: about 13,000, or the paper's 605,722.")
+    ] = "small",
 ) -> None:
-    """Write a simulated market as a panel file."""
+    """Write a simulated market as a panel file, or as the files that CB-APM is fitted on."""
+    if form == "openap":
+        from factor_ray.data.synthetic_openap import write_openap
+
+        typer.echo("\n".join(map(str, write_openap(out, size=size, seed=seed))))
+        return
     from factor_ray.data.simulation import simulate as simulate_market
     from factor_ray.runner.cells import write_atomically
     from factor_ray.tables import parquet

@@ -12,11 +12,13 @@ import pandas as pd
 
 from factor_ray import stages
 from factor_ray.console import Console
-from factor_ray.data.load import TableData, load, read_macro, read_table
+from factor_ray.data.load import load, read_panel
+from factor_ray.data.macro_sources import read_macro
 from factor_ray.data.months import format_month, month_ends, parse_month
 from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
 from factor_ray.data.sample import Sample
+from factor_ray.data.settings import TableData
 from factor_ray.data.windows import Window
 from factor_ray.errors import InputError
 from factor_ray.models.base import Hyperparameters
@@ -111,13 +113,21 @@ def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = Non
     """
     experiment, recipes = run.experiment, run.live["recipes"]
     if not isinstance(experiment.data, TableData):
-        raise InputError("predict needs a run on files; the simulated market has no new months: run on a panel file")
-    macro = None
-    if experiment.data.macro is not None:
-        source = experiment.data.macro
-        macro = read_macro(source if macro_path is None else source.model_copy(update={"path": str(macro_path)}))
+        raise InputError(
+            f"predict reads a panel file, and this run's data.source is {experiment.data.source}: use data.source "
+            "table for live use (Panel.to_frame writes any source's panel as a table)"
+        )
+    sources = experiment.data.macro_sources
+    if macro_path is not None:
+        if len(sources) != 1:
+            raise InputError(
+                f"--macro replaces the one file of macro series that a run reads; this run reads {len(sources)}: leave "
+                "it out, and update the run's own files"
+            )
+        sources = (sources[0].model_copy(update={"path": str(macro_path)}),)
+    macro, _, _ = read_macro(sources)
     panel = prepare(
-        read_table(str(panel_path), experiment.data.columns, macro),
+        read_panel(experiment.data.model_copy(update={"path": str(panel_path)}), macro),
         experiment.preprocess,
         characteristics=recipes[0]["characteristics"],
     )

@@ -5,8 +5,32 @@ from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
 from factor_ray.data.preprocess import Preprocess
 from factor_ray.data.sample import Sample
+from factor_ray.data.sources.daily_panel import daily_prices
+from factor_ray.data.sources.fred_md import fred_md
+from factor_ray.data.sources.french import french
+from factor_ray.data.sources.goyal_welch import goyal_welch
+from factor_ray.data.sources.openap import openap
+from factor_ray.data.sources.portfolio_panel import french_portfolios
+from factor_ray.data.sources.table import table
 from factor_ray.data.targets import excess_returns
 from factor_ray.data.universe import Universe
 from factor_ray.data.windows import Window, Windows
 
-__all__ = ["Macro", "Panel", "Preprocess", "Sample", "Universe", "Window", "Windows", "excess_returns", "prepare"]
+__all__ = [
+    "Macro",
+    "Panel",
+    "Preprocess",
+    "Sample",
+    "Universe",
+    "Window",
+    "Windows",
+    "daily_prices",
+    "excess_returns",
+    "fred_md",
+    "french",
+    "french_portfolios",
+    "goyal_welch",
+    "openap",
+    "prepare",
+    "table",
+]

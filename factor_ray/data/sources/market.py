@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from factor_ray.data.months import format_month, to_months
 from factor_ray.data.sources.french import french
 from factor_ray.errors import InputError
 
@@ -41,19 +40,17 @@ def market_returns(path: str | Path) -> pd.DataFrame:
     )
 
 
-def risk_free_by_month(path: str | Path, first: int, last: int) -> pd.Series:
-    """Return the risk-free rate of each month (int, since 1970-01) from ``first`` to ``last``, decimals.
+def require_rates(rate: pd.Series, months: pd.PeriodIndex, source: str | Path) -> None:
+    """Refuse months without a risk-free rate.
 
     Raises
     ------
     InputError
-        If `market_returns` fails or a month has no rate.
+        Naming the first such month and the span that is needed.
     """
-    rate = market_returns(path)["RF"].dropna()
-    by_month = pd.Series(rate.to_numpy(), index=to_months(rate.index)).reindex(range(first, last + 1))
-    if bool(by_month.isna().any()):
+    unknown = months[~months.isin(rate.dropna().index)]
+    if len(unknown):
         raise InputError(
-            f"{path} has no risk-free rate for {format_month(by_month.index[by_month.isna()][0])}: give a file that "
-            f"reaches from {format_month(first)} to {format_month(last)}, or set data.start and data.end"
+            f"{source} has no risk-free rate for {unknown[0]}: give a file that reaches from {months.min()} to "
+            f"{months.max()}, or set data.start and data.end"
         )
-    return by_month

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import polars as pl
 
 from factor_ray.data.macro import Macro
@@ -15,7 +16,7 @@ from factor_ray.data.panel import Panel
 from factor_ray.data.panel_rules import Frequency
 from factor_ray.data.sources.cbapm_variables import Variable, cbapm_names, cbapm_variables, other_name
 from factor_ray.data.sources.crsp import read_crsp
-from factor_ray.data.sources.market import risk_free_by_month
+from factor_ray.data.sources.market import market_returns, require_rates
 from factor_ray.data.sources.signal_doc import signal_doc as read_signal_doc
 from factor_ray.data.sources.signals import FROM_CRSP, Signals
 from factor_ray.errors import InputError
@@ -152,8 +153,11 @@ def _made(name: str, *, signed: bool) -> pl.Expr:
 
 def _with_risk_free(rows: pl.DataFrame, risk_free: str | Path | None, returns: str | Path) -> pl.DataFrame:
     if risk_free is not None:
-        rates = risk_free_by_month(risk_free, *map(int, rows["month"].sort()[[0, -1]]))
-        by_month = pl.DataFrame({"month": rates.index.to_numpy().astype(np.int32), "rf": rates.to_numpy()})
+        rate = market_returns(risk_free)["RF"]
+        numbers = rows["month"].unique().sort()
+        months = pd.PeriodIndex(numbers.to_numpy().astype("datetime64[M]").astype("datetime64[s]"), freq="M")
+        require_rates(rate, months, risk_free)
+        by_month = pl.DataFrame({"month": numbers, "rf": rate.loc[months].to_numpy()})
         return rows.drop("rf", strict=False).join(by_month, on="month", how="left")
     if "rf" in rows.columns:
         return rows

@@ -57,15 +57,9 @@ def price_characteristics(daily: pl.DataFrame, *, market: pd.DataFrame | None = 
     wide = _wide(_monthly(_complete_months(daily)))
     close, volume = wide["close"], wide["volume"]
     returns = close / close.shift() - 1.0
-    excess, market_excess, risk_free = _against_market(returns, market)
+    excess, market_excess, risk_free = against_market(returns, market)
     characteristics = {
-        "STreversal": returns,
-        "Mom6m": _compounded(returns, 1, 5),
-        "Mom12m": _compounded(returns, 1, 11),
-        "IntMom": _compounded(returns, 6, 11),
-        "MRreversal": _compounded(returns, 12, 17),
-        "LRreversal": _compounded(returns, 12, 35),
-        "MomSeasonShort": returns.shift(11),
+        **past_return_characteristics(returns, excess, market_excess),
         "High52": wide["High52"],
         "MaxRet": wide["MaxRet"],
         "RealizedVol": wide["RealizedVol"],
@@ -78,11 +72,58 @@ def price_characteristics(daily: pl.DataFrame, *, market: pd.DataFrame | None = 
         "BidAskSpread": wide["BidAskSpread"],
         "Price": _log(close),
         "Rev5d": wide["Rev5d"],
-        **_market_regression(excess, market_excess),
     }
     columns = {"return": returns, **({} if market is None else {"risk_free": risk_free}), "days": wide["days"]}
     columns |= {name: characteristics[name] for name in PRICE_CHARACTERISTICS}
     return _stacked(columns, close.notna())
+
+
+def past_return_characteristics(
+    returns: pd.DataFrame, excess: pd.DataFrame, market_excess: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Return the ten characteristics that need monthly returns only, months x assets, as `price_characteristics` does.
+
+    Parameters
+    ----------
+    returns
+        Monthly returns, every month from first to last x assets, decimals.
+    excess, market_excess
+        Excess returns of the assets and of the market, of the same shape; see `against_market`.
+    """
+    return {
+        "STreversal": returns,
+        "Mom6m": _compounded(returns, 1, 5),
+        "Mom12m": _compounded(returns, 1, 11),
+        "IntMom": _compounded(returns, 6, 11),
+        "MRreversal": _compounded(returns, 12, 17),
+        "LRreversal": _compounded(returns, 12, 35),
+        "MomSeasonShort": returns.shift(11),
+        **_market_regression(excess, market_excess),
+    }
+
+
+def against_market(
+    returns: pd.DataFrame, market: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return excess returns, the market's excess return and the risk-free rate, each months x assets.
+
+    Where an asset has no return, the first two are NaN. Without a market (``Mkt-RF`` and ``RF`` by month), the mean
+    return of all assets and a rate of zero stand in.
+    """
+    if market is None:
+        series, rate = returns.mean(axis="columns"), pd.Series(0.0, index=returns.index)
+    else:
+        absent = [name for name in ("Mkt-RF", "RF") if name not in market.columns]
+        if absent or not isinstance(market.index, pd.PeriodIndex):
+            raise InputError(
+                f"`market` must be indexed by month (PeriodIndex) and have Mkt-RF and RF; it has "
+                f"{list(market.columns)} and a {type(market.index).__name__}: give a monthly factor file of French's"
+            )
+        series, rate = market["Mkt-RF"].reindex(returns.index), market["RF"].reindex(returns.index)
+    excess = returns.sub(rate, axis="index")
+    ones = pd.DataFrame(1.0, index=returns.index, columns=returns.columns)
+    paired = ones.mul(series, axis="index")
+    return excess.where(paired.notna()), paired.where(excess.notna()), ones.mul(rate, axis="index")
 
 
 def _complete_months(daily: pl.DataFrame) -> pl.DataFrame:
@@ -144,25 +185,6 @@ def _wide(monthly: pl.DataFrame) -> dict[str, pd.DataFrame]:
             values[months - months.min(), column] = monthly[name].cast(pl.Float64).to_numpy()
             frames[name] = pd.DataFrame(values, index=index, columns=pd.Index(assets, name="asset"))
     return frames
-
-
-def _against_market(
-    returns: pd.DataFrame, market: pd.DataFrame | None
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    if market is None:
-        series, rate = returns.mean(axis="columns"), pd.Series(0.0, index=returns.index)
-    else:
-        absent = [name for name in ("Mkt-RF", "RF") if name not in market.columns]
-        if absent or not isinstance(market.index, pd.PeriodIndex):
-            raise InputError(
-                f"`market` must be indexed by month (PeriodIndex) and have Mkt-RF and RF; it has "
-                f"{list(market.columns)} and a {type(market.index).__name__}: give a monthly factor file of French's"
-            )
-        series, rate = market["Mkt-RF"].reindex(returns.index), market["RF"].reindex(returns.index)
-    excess = returns.sub(rate, axis="index")
-    ones = pd.DataFrame(1.0, index=returns.index, columns=returns.columns)
-    paired = ones.mul(series, axis="index")
-    return excess.where(paired.notna()), paired.where(excess.notna()), ones.mul(rate, axis="index")
 
 
 def _compounded(returns: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
