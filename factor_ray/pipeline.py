@@ -16,10 +16,11 @@ import pandas as pd
 
 from factor_ray import stages
 from factor_ray.console import Console
-from factor_ray.data.load import Loaded, SimulatedData, load
+from factor_ray.data.load import Loaded, load
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import rows_kept
+from factor_ray.data.settings import SimulatedData
 from factor_ray.data.targets import next_returns
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment
@@ -158,7 +159,7 @@ def describe(experiment: Experiment, loaded: Loaded, windows: Mapping[int, Seque
     config = experiment.model_copy(update={"output": str(experiment.directory.parent.resolve())})
     values = config.model_dump(mode="json", by_alias=True)
     if not isinstance(experiment.data, SimulatedData):
-        values["data"] = _absolute(values["data"])
+        values["data"] = experiment.data.with_paths(lambda path: str(Path(path).resolve()))
     return {
         "experiment": values,
         "versions": {
@@ -285,11 +286,3 @@ def _report(run: Run, started: float, campaign: Campaign) -> None:
     cost = {"seconds": time.time() - started, "fitted": campaign.fitted, "reused": campaign.reused}
     run.write("logs/cost.json", json.dumps(cost).encode())
     write_report(run.path)
-
-
-def _absolute(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data section with absolute paths, so that the run can be resumed from anywhere."""
-    resolved = {**data, "path": str(Path(data["path"]).resolve())}
-    if data.get("macro"):
-        resolved["macro"] = {**data["macro"], "path": str(Path(data["macro"]["path"]).resolve())}
-    return resolved
