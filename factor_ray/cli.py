@@ -12,7 +12,6 @@ from factor_ray.errors import InputError, WorkError
 
 app = typer.Typer(
     name="factor-ray",
-    help="Honest out-of-sample runs of conditional asset-pricing models: search, ensembles, portfolios, report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,6 +23,23 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in data.path=panel.parquet.")
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("factor_ray"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Honest out-of-sample runs of conditional asset-pricing models: search, ensembles, portfolios, report."""
 
 
 @app.command()

@@ -18,7 +18,7 @@ COMMANDS = {
     "report": {"RUN"},
     "resume": {"RUN"},
     "run": {"CONFIG", "--set"},
-    "simulate": {"--out", "--seed", "--slots", "--months"},
+    "simulate": {"--out", "--seed", "--slots", "--months", "--format", "--size"},
     "status": {"RUN"},
 }
 

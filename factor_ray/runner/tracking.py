@@ -67,6 +67,8 @@ class Tracker:
         self._search = None
         for label, horizons in metrics.items():
             for horizon, measured in horizons.items():
+                if "returns" not in measured and "consensus" not in measured:
+                    continue
                 run = self._start(f"{label} h={horizon}", "forecast", model=label, horizon=int(horizon))
                 for year, values in measured.get("returns", {}).get("by_year", {}).items():
                     run.log({"test_year": int(year), "r2": values["r2"], "ic": values["ic"]})
