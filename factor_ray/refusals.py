@@ -167,7 +167,7 @@ def _models_at(settings: type[BaseModel], location: Sequence[str | int]) -> list
     for part in location:
         fields = [info for model in models for name, info in model.model_fields.items() if part in (name, info.alias)]
         if fields:
-            models = [nested for info in fields for nested in _models_in(info.annotation)]
+            models = list(dict.fromkeys(nested for info in fields for nested in _models_in(info.annotation)))
         else:
             models = [model for model in models if _has_tag(model, part)] or models
     return models

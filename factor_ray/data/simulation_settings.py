@@ -26,7 +26,7 @@ class SimulationSettings(BaseModel):
     consensus bottleneck helps at a horizon of 12 months and not at one of 1 month.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     seed: int = Field(0, ge=0, description="The same seed gives the same bytes.")
 

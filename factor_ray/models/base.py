@@ -22,7 +22,8 @@ class Hyperparameters(BaseModel):
     hyperparameters have the same tensors and can be fitted as one stack.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Defaults are validated, so that a default 1 and a written 1.0 are one point and name one cell.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
     @classmethod
     def shape_names(cls) -> tuple[str, ...]:
