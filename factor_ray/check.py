@@ -46,6 +46,7 @@ def describe_plan(experiment: Experiment) -> str:
     panel = loaded.panel
     windows = stages.lay_windows(experiment, panel)
     stages.require_targets(panel, stages.targets_of(experiment, panel), windows)
+    stages.require_fittable(experiment, panel)
     require_portfolios(experiment.portfolios, panel, windows)
     lines = [
         f"{experiment.name}: {len(panel):,} rows, {format_month(panel.months[0])}..{format_month(panel.months[-1])}, "
@@ -103,8 +104,7 @@ def _probe(
 ) -> tuple[float, float]:
     """Fit two members for two epochs on the first window; return seconds a row of a whole fit, and bytes a cell."""
     family = model(entry.name)
-    start = {name: range_.ends()[0] for name, range_ in space.ranges.items()}
-    point = family.Settings(**{**space.fixed, **start})
+    point = space.first_point()
     if "epochs" in family.Settings.model_fields:
         point = point.model_copy(update={"epochs": _PROBED_EPOCHS})
     last = (window.validation or window.train)[1]

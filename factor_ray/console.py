@@ -21,11 +21,11 @@ class Console:
 
     def stage(self, what: str) -> None:
         """Say which stage has begun."""
-        self._rich.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {what}")
+        self._rich.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {what}", soft_wrap=True)
 
     def warn(self, sentence: str) -> None:
         """Say what was out of the ordinary and how it was mended."""
-        self._rich.print(f"[yellow]warning:[/yellow] {sentence}")
+        self._rich.print(f"[yellow]warning:[/yellow] {sentence}", soft_wrap=True)
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -98,17 +98,27 @@ def require_portfolios(settings: PortfolioSettings, panel: Panel, windows: Mappi
         and there are no market capitalisations.
     """
     portfolio_weights(settings, panel)
-    held_N = np.isfinite(next_returns(panel))
     spans = [panel.rows(*window.test) for listed in windows.values() for window in listed]
-    tested_N = np.zeros(len(panel), dtype=bool)
-    for span in spans:
-        tested_N[span] = True
-    most = int(np.bincount(panel.row_months[held_N & tested_N] - panel.months[0], minlength=1).max())
+    rows = np.unique(np.concatenate([np.arange(span.start, span.stop) for span in spans]))
+    most = most_investable(panel, rows, next_returns(panel), np.zeros(len(panel), dtype=np.float32))
     if most < settings.number:
         raise InputError(
             f"portfolios.number is {settings.number} and no test month has more than {most} assets with a return in "
             "the month after: lower it, or move windows.first_train_end"
         )
+
+
+def most_investable(panel: Panel, rows: npt.NDArray[np.int64], next_return_N: FloatArray, signal_N: FloatArray) -> int:
+    """Return the largest number of assets in a month that have both a signal and a next return; 0 without any."""
+    both = np.isfinite(next_return_N[rows]) & np.isfinite(signal_N[rows])
+    return int(np.bincount(panel.row_months[rows[both]] - panel.months[0], minlength=1).max())
+
+
+def fills_portfolios(panel: Panel, forecast: Forecast, next_return_N: FloatArray, settings: PortfolioSettings) -> bool:
+    """Whether some month has assets enough that the model forecasts and that earn a next return."""
+    signal_N = np.full(len(panel), np.nan, dtype=np.float32)
+    signal_N[forecast.rows] = forecast.returns
+    return most_investable(panel, forecast.rows, next_return_N, signal_N) >= settings.number
 
 
 def form_portfolios(

@@ -26,6 +26,7 @@ from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment
 from factor_ray.measures import (
     MARKET,
+    fills_portfolios,
     form_portfolios,
     market_portfolio,
     measure_consensus,
@@ -36,7 +37,6 @@ from factor_ray.measures import (
     portfolio_weights,
     require_portfolios,
 )
-from factor_ray.models.trivial import trivial_forecasts
 from factor_ray.run_directory import Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
@@ -83,6 +83,7 @@ def run_experiment(experiment: Experiment) -> Run:
         windows = stages.lay_windows(experiment, panel)
         targets = stages.targets_of(experiment, panel)
         stages.require_targets(panel, targets, windows)
+        stages.require_fittable(experiment, panel)
         require_portfolios(experiment.portfolios, panel, windows)
         described = describe(experiment, loaded, windows)
         run.write_description(described)
@@ -222,9 +223,7 @@ def _conclude(
     coefficients: list[pd.DataFrame] = []
 
     for horizon, target_N in inputs.targets.items():
-        trivial = trivial_forecasts(panel, target_N, horizon)
-        # An asset's own past counts also where it was outside the universe then.
-        trivial["last_value"] = trivial_forecasts(loaded.panel, targets[horizon], horizon)["last_value"][at_n]
+        trivial = stages.trivial_of(panel, target_N, loaded.panel, targets[horizon], horizon)
         rows = _test_rows(inputs, horizon)
         quests = [quest for quest in campaign.quests if quest.horizon == horizon]
         found = [f for quest in quests for f in forecasts_of(quest, inputs, store, experiment.ensemble)]
@@ -237,7 +236,9 @@ def _conclude(
             if forecast.returns is not None:
                 forecast_pieces.add(forecast_table(panel, forecast, target_N))
                 measured["returns"] = measure_returns(panel, forecast, target_N, trivial["historical_mean"])
-                if forecast.model not in _CONSTANT_IN_A_MONTH:
+                if forecast.model not in _CONSTANT_IN_A_MONTH and fills_portfolios(
+                    panel, forecast, next_return_N, experiment.portfolios
+                ):
                     formed = form_portfolios(panel, forecast, next_return_N, experiment.portfolios)
                     portfolios.append(formed)
                     measured |= measure_portfolios(formed, experiment.portfolios.costs)

@@ -17,7 +17,9 @@ from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
 from factor_ray.models.base import Fit
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
+from factor_ray.models.registry import model
 from factor_ray.models.seeds import macro_state_seed
+from factor_ray.models.trivial import trivial_forecasts
 from factor_ray.runner.campaign import CellNames, Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Digests, Inputs, target_digests
@@ -59,6 +61,20 @@ def require_targets(
                     )
 
 
+def require_fittable(experiment: Experiment, panel: Panel) -> None:
+    """Refuse models that cannot be fitted on this panel's columns or these windows.
+
+    Raises
+    ------
+    InputError
+        As the model says it.
+    """
+    for entry in experiment.models:
+        for space in entry.spaces().values():
+            consensus, validation = len(panel.consensus_names), experiment.windows.validation
+            model(entry.name).require(space.first_point(), consensus=consensus, validation=validation)
+
+
 def macro_states(
     settings: MacroStateSettings,
     panel: Panel,
@@ -96,6 +112,21 @@ def macro_states(
             store.write(name, Fit(weights=state.weights, scores={}), {"macro_state": window.dates()})
     found = {n: MacroState.from_weights(settings, store.read(n).weights).transform(values_TD) for n in distinct}
     return {horizon: tuple(found[names[horizon, w]] for w in range(len(ws))) for horizon, ws in windows.items()}
+
+
+def trivial_of(
+    prepared: Panel,
+    target_n: npt.NDArray[np.float32],
+    panel: Panel,
+    target_N: npt.NDArray[np.float32],
+    horizon: int,
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the trivial forecasts of prepared rows.
+
+    Means are of the rows that were kept; an asset's own past counts also where it was outside the universe then.
+    """
+    own_N = trivial_forecasts(panel, target_N, horizon)["last_value"]
+    return {**trivial_forecasts(prepared, target_n, horizon), "last_value": own_N[rows_kept(panel, prepared)]}
 
 
 def digest_inputs(

@@ -66,15 +66,7 @@ def forecasts_of(quest: Quest, inputs: Inputs, store: CellStore, ensemble: Ensem
     for label, variants in wanted.items():
         parts, rows, coefficients = [], [], []
         for window, variant in enumerate(variants):
-            members = selected_members(quest, selection, window, variant, ensemble.members)
-            months = quest.windows[window].validation
-            if ensemble.weights == "greedy" and months is not None:
-                candidates = fitted_members(quest, selection, window, variant)
-                validation = inputs.sample(quest.horizon, window, months)
-                weighted = greedy_weights(
-                    quest.model, candidates, read_fits(store, candidates), validation, _GREEDY_PICKS
-                )
-                members = weighted or members  # variants that forecast no returns have none to be weighted by
+            members = ensemble_of(quest, window, variant, inputs, store, ensemble)
             fits = read_fits(store, members)
             test = inputs.sample(quest.horizon, window, quest.windows[window].test)
             parts.append(forecast_members(quest.model, members, fits, test))
@@ -91,6 +83,22 @@ def forecasts_of(quest: Quest, inputs: Inputs, store: CellStore, ensemble: Ensem
             np.concatenate(consensus) if len(consensus) == len(parts) else None,
             coefficients if len(coefficients) == len(parts) else (),
         )
+
+
+def ensemble_of(
+    quest: Quest, window: int, variant: str, inputs: Inputs, store: CellStore, ensemble: EnsembleSettings
+) -> list[Member]:
+    """Return the members of a window's ensemble with their weights."""
+    selection = quest.selection
+    assert selection is not None
+    members = selected_members(quest, selection, window, variant, ensemble.members)
+    months = quest.windows[window].validation
+    if ensemble.weights == "greedy" and months is not None:
+        candidates = fitted_members(quest, selection, window, variant)
+        validation = inputs.sample(quest.horizon, window, months)
+        weighted = greedy_weights(quest.model, candidates, read_fits(store, candidates), validation, _GREEDY_PICKS)
+        return weighted or members  # variants that forecast no returns have none to be weighted by
+    return members
 
 
 def selected_members(quest: Quest, selection: Selection, window: int, variant: str, members: int) -> list[Member]:

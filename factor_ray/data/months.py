@@ -13,7 +13,7 @@ from factor_ray.errors import InputError
 
 MonthArray = npt.NDArray[np.int32]
 
-_WRITTEN = re.compile(r"^(\d{4})-(\d{2})$")
+_WRITTEN = re.compile(r"(\d{4})-(\d{2})")
 _DIGITS = {r"\d{6}": "%Y%m", r"\d{8}": "%Y%m%d"}
 _LONGER_PERIODS = ("period[W", "period[Q", "period[Y", "period[A")
 _TEXT = {r"\d{4}-\d{2}(-\d{2}([ T].*)?)?": "ISO8601", r"\d{1,2}/\d{1,2}/\d{4}": "%m/%d/%Y"}
@@ -27,7 +27,7 @@ def parse_month(text: str) -> int:
     InputError
         If the text has another form or no such month exists.
     """
-    match = _WRITTEN.match(text)
+    match = _WRITTEN.fullmatch(text)
     if match is None or not 1 <= int(match[2]) <= 12:
         raise InputError(f"a month must be written YYYY-MM, as in 2010-12; got {text!r}")
     return (int(match[1]) - 1970) * 12 + int(match[2]) - 1

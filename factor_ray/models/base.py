@@ -95,6 +95,25 @@ class Model(Protocol):
     Settings: ClassVar[type[Hyperparameters]]
 
     @classmethod
+    def require(cls, point: Hyperparameters, *, consensus: int, validation: int) -> None:
+        """Refuse data on which a point cannot be fitted, before anything is.
+
+        Parameters
+        ----------
+        point : Hyperparameters
+        consensus : int
+            Number of consensus variables in the panel.
+        validation : int
+            Number of validation months in every window.
+
+        Raises
+        ------
+        InputError
+            Naming what is missing and the remedy.
+        """
+        ...
+
+    @classmethod
     def fit_pack(
         cls,
         points: Sequence[Hyperparameters],

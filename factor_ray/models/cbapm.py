@@ -21,6 +21,10 @@ from factor_ray.models.estimator import Estimator
 # Axes: N firm-months, C consensus variables.
 
 _STEPS_AN_EPOCH = 100
+_NO_CONSENSUS = (
+    "consensus_weight must be 0 where the data has no consensus variables; got a point that learns the consensus: set "
+    "consensus_weight to 0 or name the variables in columns.consensus"
+)
 _SMALLEST_BATCH, _LARGEST_BATCH = 128, 5000
 
 
@@ -72,6 +76,23 @@ class CBAPM(Estimator):
     name: ClassVar[str] = "cbapm"
     version: ClassVar[int] = 1
     Settings: ClassVar[type[Hyperparameters]] = CBAPMSettings
+
+    @classmethod
+    def require(cls, point: Hyperparameters, *, consensus: int, validation: int) -> None:
+        """Refuse data without validation months, or without the consensus that a point learns.
+
+        Raises
+        ------
+        InputError
+            Naming what is missing and the remedy.
+        """
+        settings = _checked(point)
+        if validation == 0:
+            raise InputError(
+                "windows.validation must be at least 1 for cbapm, which stops by it; got 0: give it months"
+            )
+        if consensus == 0 and (settings.consensus_only or settings.consensus_weight > 0):
+            raise InputError(_NO_CONSENSUS)
 
     @classmethod
     def fit_pack(
@@ -184,10 +205,7 @@ def _checked(point: Hyperparameters) -> CBAPMSettings:
 def _check_targets(points: Sequence[CBAPMSettings], sample: Sample, what: str) -> None:
     learns_consensus = any(point.consensus_only or point.consensus_weight > 0 for point in points)
     if learns_consensus and sample.c_NC.shape[1] == 0:
-        raise InputError(
-            "consensus_weight must be 0 where the data has no consensus variables; got a point that learns the "
-            "consensus: set consensus_weight to 0 or name the variables in columns.consensus"
-        )
+        raise InputError(_NO_CONSENSUS)
     if any(point.consensus_only for point in points) and not _any_known(sample.c_NC):
         raise InputError(
             f"the {what} months hold no known consensus value, which consensus_only needs: move the windows to months "

@@ -116,10 +116,6 @@ class Campaign:
         """Return a pack to fit; None while the searches wait for packs that are out, and when all is finished."""
         return self._queue.popleft() if self._queue else None
 
-    def put_back(self, pack: Pack) -> None:
-        """Return a pack that was not fitted to the head of the queue."""
-        self._queue.appendleft(pack)
-
     def complete(self, pack: Pack) -> None:
         """Take note that a pack's cells are in the store, and advance the searches that waited for them.
 

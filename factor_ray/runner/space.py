@@ -81,6 +81,10 @@ class Space:
         sampled = {name: self.ranges[name].suggest(trial, name) for name in sorted(self.ranges)}
         return self.settings(**{**self.fixed, **sampled})
 
+    def first_point(self) -> Hyperparameters:
+        """Return the point at the first end of every range."""
+        return self.settings(**{**self.fixed, **self._starts()})
+
     def validate(self) -> None:
         """Build a point from the fixed values and each witness of each range, so that bad values show before any work.
 
@@ -89,11 +93,14 @@ class Space:
         pydantic.ValidationError
             With the hyperparameter's name and what it must be.
         """
-        start = {name: range_.ends()[0] for name, range_ in self.ranges.items()}
-        self.settings(**{**self.fixed, **start})
+        self.first_point()
+        start = self._starts()
         for name, range_ in self.ranges.items():
             for value in range_.witnesses():
                 self.settings(**{**self.fixed, **start, name: value})
+
+    def _starts(self) -> dict[str, Any]:
+        return {name: range_.ends()[0] for name, range_ in self.ranges.items()}
 
 
 def variants(

@@ -231,17 +231,6 @@ def test_failed_points_are_stored_and_never_fitted_again(tmp_path, toy):
     assert toy.packs == []
 
 
-def test_a_pack_that_was_put_back_is_taken_first(tmp_path):
-    campaign, _ = start(experiment(), tmp_path)
-    first = campaign.take()
-    assert first is not None
-    campaign.put_back(first)
-    assert campaign.take() == first
-
-
-# Names of cells
-
-
 def names(chosen: Experiment, panel: Panel, root: Path) -> dict[tuple[int, str], str]:
     """Name of one point's cell in each window of each horizon."""
     inputs, digests = inputs_of(chosen, panel, CellStore(root))
