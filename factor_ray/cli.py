@@ -118,6 +118,18 @@ def predict(
 
 
 @app.command()
+def audit(config: Config, overrides: Overrides = None) -> None:
+    """Prove that nothing looks ahead: walk the line on perturbed data. Exit code 1 where a leak is found."""
+    from factor_ray.audit import audit_run
+    from factor_ray.experiment import Experiment
+
+    verdict = audit_run(Experiment.from_yaml(config, overrides or ()))
+    typer.echo(verdict.describe())
+    if not verdict.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Where the panel is written (.parquet); the folder of --format openap.")],
     seed: Annotated[int, typer.Option(help="Seed of the market.")] = 0,

@@ -135,8 +135,7 @@ def prepare_firms(panel: Panel, plan: Plan, rows_n: IntArray) -> FirmBlock:
     filled_nP = np.empty((len(rows_n), width_P), dtype=np.float32)
     filled_nC = np.empty((len(rows_n), width_C), dtype=np.float32)
     kept_n = np.empty(len(rows_n), dtype=bool)
-    nothing = np.zeros(width_P, dtype=np.int64)
-    census, tally = Census(nothing, nothing, np.full(width_P, np.iinfo(np.int32).max)), Counter[str]()
+    census, tally = Census.of_nothing(width_P), Counter[str]()
     place_n = np.searchsorted(rows_n, by_firm_n)
     for start, stop in _whole_firms(plan.firm_N[by_firm_n]):
         rows, place = by_firm_n[start:stop], place_n[start:stop]
@@ -145,10 +144,18 @@ def prepare_firms(panel: Panel, plan: Plan, rows_n: IntArray) -> FirmBlock:
         known_mC = lagged(panel.consensus[rows], histories, plan.lags_C)
         entered_m = _entered(known_mC, histories, plan.settings)
         kept_m = entered_m & plan.inside_N[rows]
-        if plan.judged is not None:
-            census += take_census(~np.isnan(known_mP[kept_m]), histories.month_n[kept_m], plan.judged, plan.earliest_P)
         tally["rows.unscreened"] += int((plan.inside_N[rows] & ~entered_m).sum())
-        filled_nP[place], filled_nC[place] = _filled(known_mP, known_mC, histories, plan, kept_m, tally)
+        filled_mP, filled_mC = _filled(known_mP, histories, plan), _filled_consensus(known_mC, histories, plan)
+        filled_nP[place], filled_nC[place] = filled_mP, filled_mC
+        census += take_census(
+            ~np.isnan(known_mP[kept_m]),
+            ~np.isnan(filled_mP[kept_m]),
+            histories.month_n[kept_m],
+            plan.judged,
+            plan.earliest_P,
+        )
+        tally["consensus.known"] += int(np.sum(~np.isnan(known_mC[kept_m])))
+        tally["consensus.filled"] += int(np.sum(~np.isnan(filled_mC[kept_m])))
         kept_n[place] = kept_m
     if not kept_n.all():
         rows_n, filled_nP, filled_nC = rows_n[kept_n], filled_nP[kept_n], filled_nC[kept_n]
@@ -225,32 +232,20 @@ def _entered(known_mC: FloatArray, histories: Histories, settings: Preprocess) -
     return np.asarray(reached_m > before_m)
 
 
-def _filled(
-    known_mP: FloatArray,
-    known_mC: FloatArray,
-    histories: Histories,
-    plan: Plan,
-    kept_m: npt.NDArray[np.bool_],
-    tally: Counter[str],
-) -> tuple[FloatArray, FloatArray]:
-    settings, growth = plan.settings, np.flatnonzero(plan.growth_P)
-    counts_P, counts_C = _known(known_mP, kept_m), _known(known_mC, kept_m)
-    tally["characteristics.known"] += int(counts_P.sum())
-    tally["consensus.known"] += int(counts_C.sum())
-    filled_mP, filled_mC = known_mP, known_mC
-    if settings.impute != "none":
-        filled_mP = carried_forward(known_mP, histories)
-        if len(growth):
-            mean = mean_of_all if settings.impute == "paper" else mean_so_far
-            filled_mP[:, growth] = mean(known_mP[:, growth], histories)
-        filled_P = _known(filled_mP, kept_m) - counts_P
-        tally["characteristics.firm_mean"] += int(filled_P[plan.growth_P].sum())
-        tally["characteristics.carried"] += int(filled_P[~plan.growth_P].sum())
-    if settings.consensus == "impute":
-        step, fill = ("interpolated", interpolated) if settings.impute == "paper" else ("carried", carried_forward)
-        filled_mC = fill(known_mC, histories)
-        tally[f"consensus.{step}"] += int((_known(filled_mC, kept_m) - counts_C).sum())
-    return filled_mP, filled_mC
+def _filled(known_mP: FloatArray, histories: Histories, plan: Plan) -> FloatArray:
+    if plan.settings.impute == "none":
+        return known_mP
+    filled_mP = carried_forward(known_mP, histories)
+    if plan.growth_P.any():
+        mean = mean_of_all if plan.settings.impute == "paper" else mean_so_far
+        filled_mP[:, plan.growth_P] = mean(known_mP[:, plan.growth_P], histories)
+    return filled_mP
+
+
+def _filled_consensus(known_mC: FloatArray, histories: Histories, plan: Plan) -> FloatArray:
+    if plan.settings.consensus == "mask":
+        return known_mC
+    return (interpolated if plan.settings.impute == "paper" else carried_forward)(known_mC, histories)
 
 
 def _scaled(values_mP: FloatArray, settings: Preprocess, fill: bool, tally: Counter[str], role: str) -> FloatArray:
@@ -266,8 +261,3 @@ def _scaled(values_mP: FloatArray, settings: Preprocess, fill: bool, tally: Coun
     if settings.rank:
         return ranked(values_mP)
     return standardised(values_mP) if settings.standardise else values_mP
-
-
-def _known(values_mP: FloatArray, kept_m: npt.NDArray[np.bool_]) -> IntArray:
-    """Known values of each column in the rows that are kept."""
-    return np.asarray((~np.isnan(values_mP) & kept_m[:, None]).sum(axis=0))

@@ -281,6 +281,13 @@ class Panel:
             table = table.set_column(table.column_names.index(name), name, _fixed_size_list(values))
         return Panel(table, self.macro)
 
+    def with_plain(self, columns: Mapping[str, FloatArray]) -> Panel:
+        """Return the panel with other values in plain columns of numbers: role to float32 array (N,)."""
+        table = self.table
+        for name, values in columns.items():
+            table = table.set_column(table.column_names.index(name), name, pa.array(values, from_pandas=False))
+        return Panel(table, self.macro)
+
     def kept(
         self,
         rows_n: npt.NDArray[np.int64],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from factor_ray.data.screen import Census, screen_characteristics
 from factor_ray.data.windows import MonthRange
 from factor_ray.errors import InputError
 
-_FILLS = ("carried", "firm_mean", "interpolated", "month_mean")
+_WITHIN_MONTH = ("month_mean", "missing", "winsorised")
 
 
 def prepare(
@@ -62,7 +63,7 @@ def prepare(
     block = prepare_firms(panel, plan, np.arange(len(panel)))
     kept, dropped = choose_characteristics(panel, plan, [block.census], characteristics)
     ready, tally = prepare_months(panel, plan, [block], kept, (int(panel.months[0]), int(panel.months[-1])))
-    account = describe_preparation(panel, plan, dropped, left_out, block.tally + tally)
+    account = describe_preparation(panel, plan, dropped, [block.census], left_out, block.tally + tally)
     return ready.with_preparation(plan.settings.model_dump(mode="json"), account)
 
 
@@ -88,7 +89,12 @@ def rows_kept(panel: Panel, prepared: Panel) -> npt.NDArray[np.int64]:
 
 
 def describe_preparation(
-    panel: Panel, plan: Plan, dropped: Mapping[str, str], left_out: Counter[str], tally: Counter[str]
+    panel: Panel,
+    plan: Plan,
+    dropped: Mapping[str, str],
+    censuses: Sequence[Census],
+    left_out: Counter[str],
+    tally: Counter[str],
 ) -> dict[str, Any]:
     """Return what each step did, for ``experiment.yaml`` and the report: plain names and whole numbers.
 
@@ -96,6 +102,8 @@ def describe_preparation(
     ----------
     dropped : mapping of str to str
         Why a characteristic was dropped.
+    censuses : sequence of Census
+        Of blocks of firms.
     left_out, tally : Counter
         Rows that universe filters left out; what blocks of firms and of months counted, summed.
 
@@ -110,6 +118,8 @@ def describe_preparation(
             f"preprocess leaves no row of {len(panel)}: the universe left out {sum(left_out.values())}, firms without "
             f"consensus {tally['rows.unscreened']}; loosen preprocess.universe or set preprocess.screen to none"
         )
+    census = reduce(Census.__add__, censuses)
+    kept_P = np.array([name not in dropped for name in panel.characteristic_names], dtype=bool)
     lags = dict(zip((*panel.characteristic_names, *panel.consensus_names), plan.lags.tolist(), strict=True))
     return {
         "rows": {
@@ -121,11 +131,29 @@ def describe_preparation(
         "lags": {name: months for name, months in lags.items() if months},
         "judged": None if plan.judged is None else [format_month(month) for month in plan.judged],
         "characteristics": {"kept": len(panel.characteristic_names) - len(dropped), "dropped": dict(dropped)},
-        "values": {role: _values(tally, role) for role in ("characteristics", "consensus")},
+        "values": {"characteristics": _values(plan, kept_P, census, tally), "consensus": _consensus(plan, tally)},
         "scale": "rank" if settings.rank else "standardise" if settings.standardise else "none",
     }
 
 
-def _values(tally: Counter[str], role: str) -> dict[str, int]:
-    steps = ("known", *_FILLS, "missing", "winsorised")
-    return {step: tally[f"{role}.{step}"] for step in steps}
+def _values(plan: Plan, kept_P: npt.NDArray[np.bool_], census: Census, tally: Counter[str]) -> dict[str, int]:
+    """Where the values of the characteristics that are kept come from."""
+    return {
+        "known": int(census.held_P[kept_P].sum()),
+        "carried": int(census.filled_P[kept_P & ~plan.growth_P].sum()),
+        "firm_mean": int(census.filled_P[kept_P & plan.growth_P].sum()),
+        "interpolated": 0,
+        **{step: tally[f"characteristics.{step}"] for step in _WITHIN_MONTH},
+    }
+
+
+def _consensus(plan: Plan, tally: Counter[str]) -> dict[str, int]:
+    filled = tally["consensus.filled"] - tally["consensus.known"]
+    paper = plan.settings.impute == "paper"
+    return {
+        "known": tally["consensus.known"],
+        "carried": 0 if paper else filled,
+        "firm_mean": 0,
+        "interpolated": filled if paper else 0,
+        **{step: tally[f"consensus.{step}"] for step in _WITHIN_MONTH},
+    }

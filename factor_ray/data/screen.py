@@ -23,34 +23,58 @@ _NEVER = np.iinfo(np.int32).max
 
 @dataclass(frozen=True)
 class Census:
-    """What is known of each characteristic in the judged months; those of blocks of firms add up.
+    """What is known of each characteristic; those of blocks of firms add up.
 
     Attributes
     ----------
     rows_P, known_P : int64 array (P,)
-        Rows from the month on in which the characteristic can be known, and those in which it is.
+        Judged rows from the month on in which the characteristic can be known, and those in which it is.
     first_P : int64 array (P,)
-        First month in which a firm has it.
+        First judged month in which a firm has it.
+    held_P, filled_P : int64 array (P,)
+        Rows that are kept in which it is known, and in which the firm's own history fills it.
     """
 
     rows_P: IntArray
     known_P: IntArray
     first_P: IntArray
+    held_P: IntArray
+    filled_P: IntArray
+
+    @classmethod
+    def of_nothing(cls, width: int) -> Census:
+        """Return the census of no firm."""
+        nothing = np.zeros(width, dtype=np.int64)
+        return cls(nothing, nothing, np.full(width, _NEVER, dtype=np.int64), nothing, nothing)
 
     def __add__(self, other: Census) -> Census:
-        return Census(self.rows_P + other.rows_P, self.known_P + other.known_P, np.minimum(self.first_P, other.first_P))
+        return Census(
+            self.rows_P + other.rows_P,
+            self.known_P + other.known_P,
+            np.minimum(self.first_P, other.first_P),
+            self.held_P + other.held_P,
+            self.filled_P + other.filled_P,
+        )
 
 
 def take_census(
-    known_nP: npt.NDArray[np.bool_], month_n: npt.NDArray[np.integer], judged: MonthRange, earliest_P: IntArray
+    known_nP: npt.NDArray[np.bool_],
+    filled_nP: npt.NDArray[np.bool_],
+    month_n: npt.NDArray[np.integer],
+    judged: MonthRange | None,
+    earliest_P: IntArray,
 ) -> Census:
-    """Count what is known in the judged months, of each characteristic from its own earliest month on."""
-    inside_n = (month_n >= judged[0]) & (month_n <= judged[1])
+    """Count what is known and what is filled in kept rows; in judged months, from each one's earliest month on."""
+    held_P = known_nP.sum(axis=0)
+    filled_P = filled_nP.sum(axis=0) - held_P
+    inside_n = np.zeros(len(month_n), dtype=bool)
+    if judged is not None:
+        inside_n = (month_n >= judged[0]) & (month_n <= judged[1])
     known_nP, month_n = known_nP[inside_n], month_n[inside_n]
     counted_nP = month_n[:, None] >= earliest_P
     known_nP = known_nP & counted_nP
     first_P = np.where(known_nP, month_n[:, None], _NEVER).min(axis=0, initial=_NEVER)
-    return Census(counted_nP.sum(axis=0), known_nP.sum(axis=0), first_P.astype(np.int64))
+    return Census(counted_nP.sum(axis=0), known_nP.sum(axis=0), first_P.astype(np.int64), held_P, filled_P)
 
 
 def screen_characteristics(

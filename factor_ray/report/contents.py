@@ -33,6 +33,8 @@ class Contents:
         ``logs/cost.json``: ``seconds``, ``fitted``, ``reused``; empty where the run was measured by hand.
     cell_sizes : sequence of int
         Bytes of each stored cell.
+    audit : mapping or None
+        ``audit.json``, the verdict of the look-ahead audit; None where none was made.
     """
 
     description: Mapping[str, Any]
@@ -42,6 +44,7 @@ class Contents:
     trials: pd.DataFrame
     cost: Mapping[str, float]
     cell_sizes: Sequence[int]
+    audit: Mapping[str, Any] | None = None
 
     @cached_property
     def horizons(self) -> list[int]:
@@ -147,6 +150,7 @@ def read_contents(directory: Path) -> Contents:
         coefficients=pd.read_parquet(_existing(directory, "coefficients.parquet")),
         trials=pd.read_parquet(_existing(directory, "trials.parquet")),
         cost=json.loads(_text(directory, "logs/cost.json")) if (directory / "logs" / "cost.json").is_file() else {},
+        audit=json.loads(_text(directory, "audit.json")) if (directory / "audit.json").is_file() else None,
         cell_sizes=sorted(file.stat().st_size for file in (directory / "cells").rglob("*.safetensors")),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factor_ray.data.months import parse_month
+from factor_ray.report.audit import audit_sentences
 from factor_ray.report.contents import Contents, as_number
 from factor_ray.report.labels import ORACLE, Label
 from factor_ray.report.numbers import count, decimal, percent, size
@@ -144,7 +145,8 @@ def looked_ahead(contents: Contents) -> LookAhead:
         "What cannot be seen from here: whether the data themselves were known at the month they are dated"
         + (". The notes say what is known to be revised." if contents.description["notes"] else "."),
     ]
-    return LookAhead(list(contents.description["looks_ahead"]), grounds)
+    found, proof = audit_sentences(contents)
+    return LookAhead([*contents.description["looks_ahead"], *found], [*grounds, *proof])
 
 
 def _answer(contents: Contents, horizon: int) -> str:

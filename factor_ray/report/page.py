@@ -16,6 +16,7 @@ from factor_ray.report import (
     headline,
     portfolio_figures,
     portfolio_tables,
+    preparation,
     search,
     search_figures,
     tables,
@@ -90,6 +91,12 @@ def render(contents: Contents) -> str:
 def _sections(contents: Contents) -> list[Section]:
     sentence, named = search.failures(contents)
     return [
+        Section(
+            "preparation",
+            "Preparation",
+            _there(preparation.filled_table(contents), preparation.dropped_table(contents)),
+            facts=preparation.preparation_facts(contents),
+        ),
         Section("windows", "Windows", [figures.windows_figure(contents)]),
         Section(
             "forecasts",

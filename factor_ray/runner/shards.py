@@ -66,7 +66,7 @@ def prepare_in_shards(
     for actor in actors:
         ray.kill(actor)
     tally = sum([*tallies, *(counted for _, _, counted in parts)], Counter[str]())
-    account = describe_preparation(panel, plan, dropped, left_out, tally)
+    account = describe_preparation(panel, plan, dropped, censuses, left_out, tally)
     whole = Panel.joined([table for table, _, _ in parts], panel.macro)
     digests = [digest for _, listed, _ in parts for digest in listed]
     return whole.with_preparation(settings.model_dump(mode="json"), account), digests

@@ -118,12 +118,13 @@ def slow(frame: pd.DataFrame, chosen: Preprocess) -> pd.DataFrame:
             else:
                 values[name] = values.groupby(asset)[name].ffill()
 
-    values, month = values[inside][[*kept, *CONCEPTS]], month[inside]
+    values, month = values[inside][[*kept, *CONCEPTS]].astype(np.float32).astype(float), month[inside]
     by = values.groupby(month)
     if chosen.winsorise:
         values = values.clip(by.transform("quantile", chosen.winsorise), by.transform("quantile", 1 - chosen.winsorise))
     filled = (kept if chosen.impute != "none" else []) + (CONCEPTS if chosen.consensus == "impute" else [])
     values[filled] = values[filled].fillna(values[filled].groupby(month).transform("mean"))
+    values = values.astype(np.float32).astype(float)  # ties are those of what is stored
     by = values.groupby(month)
     if chosen.rank:
         ranks, count = by.rank(), by.transform("count")
