@@ -1,16 +1,31 @@
 """Quantile regression and the models of conditional quantiles that are built on it."""
 
+from factor_ray.models.quantile.alignment import align
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis, index_coefficients, term_names
-from factor_ray.models.quantile.qcf import QuantileFactors, fit_quantile_factors
+from factor_ray.models.quantile.inference import IndexInference, Wald, index_inference
+from factor_ray.models.quantile.months_bootstrap import bootstrap_indices
+from factor_ray.models.quantile.qcf import (
+    QuantileFactors,
+    factors_from_coefficients,
+    fit_quantile_factors,
+    monthly_coefficients,
+)
 from factor_ray.models.quantile.solver import QuantileFit, quantile_regression, quantile_regressions
 
 __all__ = [
+    "IndexInference",
     "QuantileFactors",
     "QuantileFit",
+    "Wald",
+    "align",
     "basis_size",
+    "bootstrap_indices",
+    "factors_from_coefficients",
     "fit_quantile_factors",
     "hermite_basis",
     "index_coefficients",
+    "index_inference",
+    "monthly_coefficients",
     "quantile_regression",
     "quantile_regressions",
     "term_names",

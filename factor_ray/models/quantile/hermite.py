@@ -141,13 +141,30 @@ def index_coefficients(theta: npt.ArrayLike, order: int) -> Floats:
     InputError
         If theta is not a vector of unit length (the expansion holds for no other), or order is below 1.
     """
-    theta_D = np.asarray(theta, dtype=np.float64)
-    if theta_D.ndim != 1 or not abs(float(np.linalg.norm(theta_D)) - 1.0) < 1e-8:
-        raise InputError(f"theta must be a vector of unit length; got {theta_D!r}: divide it by its norm")
-    _check_sizes(len(theta_D), order)
+    theta_D = _unit_vector(theta, order)
     layout = _layout(len(theta_D), order)
     products: Floats = layout.multinomial_roots_P * np.prod(theta_D**layout.exponents_PD, axis=1)
     return products
+
+
+def index_gradients(theta: npt.ArrayLike, order: int) -> Floats:
+    """Derivatives of :func:`index_coefficients` with respect to theta's elements, (P, D).
+
+    ``sum over j of b_j h_j(x'theta)`` moves by ``sum of b_j phi_p(x) gradient'dtheta``. Of the terms of degree j,
+    ``|gradient u|^2 = j`` for every u of unit length that is orthogonal to theta.
+
+    Raises
+    ------
+    InputError
+        If theta is not a vector of unit length, or order is below 1.
+    """
+    theta_D = _unit_vector(theta, order)
+    layout = _layout(len(theta_D), order)
+    p_PD = layout.exponents_PD
+    lowered_DPD = np.maximum(p_PD - np.eye(len(theta_D), dtype=np.intp)[:, None, :], 0)
+    slopes_DP = p_PD.T * np.prod(theta_D**lowered_DPD, axis=2)
+    gradients: Floats = (layout.multinomial_roots_P * slopes_DP).T
+    return gradients
 
 
 @dataclass(frozen=True)
@@ -183,6 +200,14 @@ def _layout(characteristics: int, order: int) -> _Layout:
     blocks = tuple(_Block(power, *np.array(rows, dtype=np.intp).T) for (_, power), rows in sorted(members.items()))
     roots_P = np.sqrt(factorial(exponents_PD.sum(axis=1)) / factorial(exponents_PD).prod(axis=1))
     return _Layout(exponents_PD, roots_P, blocks)
+
+
+def _unit_vector(theta: npt.ArrayLike, order: int) -> Floats:
+    theta_D = np.asarray(theta, dtype=np.float64)
+    if theta_D.ndim != 1 or not abs(float(np.linalg.norm(theta_D)) - 1.0) < 1e-8:
+        raise InputError(f"theta must be a vector of unit length; got {theta_D!r}: divide it by its norm")
+    _check_sizes(len(theta_D), order)
+    return theta_D
 
 
 def _check_sizes(characteristics: int, order: int) -> None:
