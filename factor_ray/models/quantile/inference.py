@@ -1,0 +1,271 @@
+"""Covariance of the index coefficients of a quantile factor model, and Wald tests.
+
+Step 1 leaves in the coefficients of month t the error (Bahadur; spec of QCF, inference)
+
+    eta_t = Phi_t^-1 (1/N_t) sum over i of phi_it psi_tau(e_it),   Var eta_t = tau (1 - tau) / N_t Phi_t^-1 G_t Phi_t^-1
+
+which step 2 carries into the factor's coefficients, with d_k = ||beta_k||^2, as ``(1/T) sum over t of A_kt eta_t``:
+
+    A_kt = f_kt I + sum over l != k of beta_l (f_lt beta_k + f_kt beta_l)' / (d_k - d_l)
+
+(the sum is what the estimated rotation of the factors adds) and step 3 into the index as ``J_k (1/T) sum A_kt eta_t``.
+
+Axes: T month, N asset, P term of the sieve, R factor, D characteristic.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.stats import chi2, norm
+
+from factor_ray.errors import InputError
+from factor_ray.models.quantile.hermite import degree_slices, hermite_basis, index_gradients
+from factor_ray.models.quantile.qcf import Month, QuantileFactors
+from factor_ray.models.quantile.single_index import Recovery
+
+Floats = npt.NDArray[np.float64]
+
+RESIDUALS_A_TERM = 5  # in the kernel, where the month has them: with fewer, Phi_t is nearly singular in the tails
+TIE = 3.0  # standard errors: factors whose d_k are nearer than this have no well-determined rotation
+
+
+@dataclass(frozen=True)
+class Wald:
+    """A test that some index coefficients are all zero.
+
+    Attributes
+    ----------
+    statistic : float
+        ``(R theta)'(R Sigma R')^-1 (R theta)``, chi-square under the hypothesis.
+    degrees : int
+        Number of coefficients.
+    p_value : float
+    """
+
+    statistic: float
+    degrees: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class IndexInference:
+    """Index coefficients with their joint covariance.
+
+    Attributes
+    ----------
+    thetas : array (R, D)
+        Index coefficients, rows of unit length.
+    covariance : array (R, D, R, D)
+        Their covariance; singular along each theta_k.
+    separation : array (R,)
+        How far each d_k is from its nearest neighbour, in standard errors of the difference; infinite for one factor.
+    """
+
+    thetas: Floats
+    covariance: Floats
+    separation: Floats
+
+    @property
+    def standard_errors(self) -> Floats:
+        """Of each coefficient, (R, D)."""
+        size = self.thetas.size
+        return np.sqrt(np.diag(self.covariance.reshape(size, size))).reshape(self.thetas.shape)
+
+    @property
+    def p_values(self) -> Floats:
+        """Two-sided, of each coefficient's being zero, (R, D)."""
+        p_RD: Floats = 2.0 * norm.sf(np.abs(self.thetas) / self.standard_errors)
+        return p_RD
+
+    @property
+    def stars(self) -> list[list[str]]:
+        """``***``, ``**``, ``*`` or nothing, for p-values up to 1, 5 and 10 per cent; R lists of D."""
+        return [["*" * sum(p <= level for level in (0.01, 0.05, 0.10)) for p in row] for row in self.p_values]
+
+    def wald(self, factor: int, characteristics: Sequence[int]) -> Wald:
+        """Test that a factor's index leaves out all of some characteristics.
+
+        Parameters
+        ----------
+        factor : int
+            k, from 0.
+        characteristics : sequence of int
+            Their positions, from 0; at most D - 1, because theta_k has unit length.
+
+        Raises
+        ------
+        InputError
+            If a factor or characteristic does not exist, or characteristics are none, repeated or too many.
+        """
+        factors, width = self.thetas.shape
+        chosen = list(characteristics)
+        if not 0 <= factor < factors:
+            raise InputError(f"factor must lie between 0 and {factors - 1}; got {factor}")
+        if not 1 <= len(set(chosen)) == len(chosen) < width or not all(0 <= column < width for column in chosen):
+            raise InputError(
+                f"A Wald test takes 1 to {width - 1} different characteristics between 0 and {width - 1}; got {chosen}"
+            )
+        theta = self.thetas[factor, chosen]
+        block = self.covariance[factor][:, factor][np.ix_(chosen, chosen)]
+        statistic = float(theta @ np.linalg.solve(block, theta))
+        return Wald(statistic, len(chosen), float(chi2.sf(statistic, len(chosen))))
+
+
+def index_inference(
+    model: QuantileFactors,
+    months: Sequence[Month],
+    ridge: float,
+    *,
+    rule: Recovery = "projection",
+    penalise_constant: bool = False,
+    bandwidth: float = 1.0,
+) -> IndexInference:
+    """Covariance of the estimated index coefficients, given the factors.
+
+    The density enters by Powell's kernel, ``Phi_t = (1 / 2 N_t h_t) sum of 1(|e_it| <= h_t) phi_it phi_it'``, with h_t
+    Hall and Sheather's bandwidth times the scale of the month's own residuals, or as wide as it takes to hold five
+    residuals a term (but no more than half of them). A ridge adds its curvature to Phi_t; the bias it causes is not
+    accounted for.
+
+    In simulations with 200 assets a month and 10 terms the standard errors are a third to a half too large at every
+    level: tests reject too rarely, intervals cover more than they say.
+
+    Parameters
+    ----------
+    model : QuantileFactors
+        As estimated from these months by :func:`fit_quantile_factors`. Factors beyond the true ones are noise, which
+        makes ``separation`` small.
+    months : sequence of (x, y)
+        The T months of estimation.
+    ridge, rule, penalise_constant
+        As in the estimation.
+    bandwidth : float
+        Multiplies every h_t. Larger ones are steadier and, in the tails, more conservative.
+
+    Raises
+    ------
+    InputError
+        If the months are not those of the model, bandwidth is not positive, or a month has too few residuals near zero
+        for its kernel.
+
+    Warns
+    -----
+    UserWarning
+        If two factors are nearly tied (``separation`` below 3): then their rotation is hardly determined, and these
+        standard errors, though large, are no guide.
+
+    References
+    ----------
+    Powell (1991); Koenker (2005, sections 3.4 and 4.10).
+    """
+    if len(months) != len(model.factors):
+        raise InputError(f"Inference needs the {len(model.factors)} months of estimation; got {len(months)}")
+    if not bandwidth > 0.0:
+        raise InputError(f"bandwidth must be a positive number; got {bandwidth!r}")
+    factors, width = model.thetas.shape
+    order = model.loading_coefficients.shape[1]
+    J_RDP = np.array([_index_jacobian(model, k, rule) for k in range(factors)])
+    penalty_P = np.full(model.betas.shape[1], 2.0 * ridge)
+    penalty_P[0] *= penalise_constant
+    count = factors * width
+    sum_KK = np.zeros((count + factors, count + factors))  # K: the R D index coefficients, then the R squared norms
+    for number, ((x, y), f_R) in enumerate(zip(months, model.factors, strict=True)):
+        phi_NP, y_N = hermite_basis(x, order), np.asarray(y, dtype=np.float64)
+        e_N = y_N - phi_NP @ (f_R @ model.betas)
+        weights_KP = np.vstack([_propagation(model, J_RDP, f_R), 2.0 * f_R[:, None] * model.betas])
+        half_KN = _scores(phi_NP, e_N, model.tau, penalty_P, bandwidth, weights_KP, number)
+        sum_KK += half_KN @ half_KN.T
+    variance_KK = sum_KK / len(months) ** 2
+    separation_R = _separation(model, variance_KK[count:, count:])
+    if separation_R.min() < TIE:
+        near = ", ".join(str(k) for k in np.flatnonzero(separation_R < TIE))
+        warnings.warn(
+            f"Factors {near} at level {model.tau} have nearly the same strength (down to {separation_R.min():.1f} "
+            f"standard errors apart): their rotation, and so inference on their indices, is unreliable; fewer factors "
+            f"or more months may separate them",
+            stacklevel=2,
+        )
+    return IndexInference(
+        model.thetas, variance_KK[:count, :count].reshape(factors, width, factors, width), separation_R
+    )
+
+
+def _index_jacobian(model: QuantileFactors, k: int, rule: Recovery) -> Floats:
+    """Derivative of theta_k with respect to beta_k, (D, P), at a beta_k of the single-index form.
+
+    From the linear terms alone it is ``(I - theta theta') / b_1`` on these. The projection weighs all degrees:
+    ``(I - theta theta') sum over j of b_j (gradient of a_j)' / sum over j of j b_j^2``.
+    """
+    theta_D, b_J = model.thetas[k], model.loading_coefficients[k]
+    degrees_J = np.arange(len(b_J))
+    used_J = degrees_J if rule == "projection" else degrees_J * (degrees_J < 2)
+    gradient_PD = index_gradients(theta_D, len(b_J))
+    for j, place in enumerate(degree_slices(len(theta_D), len(b_J))):
+        gradient_PD[place] *= b_J[j] * (used_J[j] > 0)
+    jacobian_DP: Floats = (gradient_PD - np.outer(gradient_PD @ theta_D, theta_D)).T / np.sum(used_J * b_J**2)
+    return jacobian_DP
+
+
+def _propagation(model: QuantileFactors, J_RDP: Floats, f_R: Floats) -> Floats:
+    """``J_k A_kt`` of all factors, (R D, P)."""
+    d_R = np.sum(model.betas**2, axis=1)
+    rows = []
+    for k, J_DP in enumerate(J_RDP):
+        A_DP = f_R[k] * J_DP
+        for other in range(len(d_R)):
+            if other != k:
+                pull_P = (f_R[other] * model.betas[k] + f_R[k] * model.betas[other]) / (d_R[k] - d_R[other])
+                A_DP = A_DP + np.outer(J_DP @ model.betas[other], pull_P)
+        rows.append(A_DP)
+    return np.concatenate(rows)
+
+
+def _scores(
+    phi_NP: Floats, e_N: Floats, tau: float, penalty_P: Floats, bandwidth: float, weights_KP: Floats, number: int
+) -> Floats:
+    """A (K, N) matrix whose square is ``W Var(eta_t) W'``."""
+    assets = len(e_N)
+    nearest = min(RESIDUALS_A_TERM * len(penalty_P), assets // 2)
+    h = bandwidth * max(_bandwidth(e_N, tau), float(np.sort(np.abs(e_N))[nearest]))
+    near_NP = phi_NP[np.abs(e_N) <= h]
+    phi_PP = near_NP.T @ near_NP / (2.0 * assets * h) + np.diag(penalty_P)
+    try:
+        solved_PK = cho_solve(cho_factor(phi_PP), weights_KP.T)
+    except LinAlgError as error:
+        raise InputError(
+            f"Month {number} has {len(near_NP)} residuals within the kernel's bandwidth {h:.3g}, too few for "
+            f"{phi_NP.shape[1]} terms: raise bandwidth, use a smaller order, or a ridge above 0"
+        ) from error
+    scores: Floats = np.sqrt(tau * (1.0 - tau)) / assets * (phi_NP @ solved_PK).T
+    return scores
+
+
+def _bandwidth(e_N: Floats, tau: float) -> float:
+    """Hall and Sheather's (1988) width in levels, made one in units of y by the residuals' robust scale."""
+    density = norm.pdf(norm.ppf(tau))
+    width = (
+        len(e_N) ** (-1 / 3)
+        * norm.ppf(0.975) ** (2 / 3)
+        * (1.5 * density**2 / (2.0 * norm.ppf(tau) ** 2 + 1.0)) ** (1 / 3)
+    )
+    while width >= min(tau, 1.0 - tau):
+        width /= 2.0
+    lower, upper = np.quantile(e_N, [0.25, 0.75])
+    scale = min(float(np.std(e_N)), (upper - lower) / 1.349)
+    return float(scale * (norm.ppf(tau + width) - norm.ppf(tau - width)) / 2.0)
+
+
+def _separation(model: QuantileFactors, variance_RR: Floats) -> Floats:
+    d_R, v_R = np.sum(model.betas**2, axis=1), np.diag(variance_RR)
+    apart_RR = np.abs(d_R[:, None] - d_R)
+    error_RR = np.sqrt(np.maximum(v_R[:, None] + v_R - 2.0 * variance_RR, 0.0))
+    np.fill_diagonal(apart_RR, np.inf)
+    np.fill_diagonal(error_RR, 1.0)
+    separation: Floats = np.min(apart_RR / error_RR, axis=1)
+    return separation

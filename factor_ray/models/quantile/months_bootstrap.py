@@ -1,0 +1,62 @@
+"""A bootstrap of the index coefficients over months, which estimates no density.
+
+Axes: T month, P term of the sieve, R factor, D characteristic.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from factor_ray.errors import InputError
+from factor_ray.models.quantile.alignment import align
+from factor_ray.models.quantile.qcf import QuantileFactors, factors_from_coefficients
+from factor_ray.models.quantile.single_index import Recovery
+
+Floats = npt.NDArray[np.float64]
+
+
+def bootstrap_indices(
+    coefficients_TP: npt.ArrayLike, model: QuantileFactors, draws: int, seed: int, *, rule: Recovery = "projection"
+) -> Floats:
+    """Index coefficients of months drawn with replacement; steps 2 and 3 are repeated, step 1 is not.
+
+    Each draw's factors are brought into the order and signs of the model's. With one factor the spread estimates what
+    the covariance of :func:`index_inference` does. With several it answers another question: drawn months break
+    ``F'F / T = I``, so that their factors are rotated against the model's. The spread is then that of factors defined
+    by moments of all months that might have been, often several times the covariance's, which takes them as given.
+
+    Parameters
+    ----------
+    coefficients_TP : array (T, P)
+        Step 1's coefficients from which the model was estimated.
+    model : QuantileFactors
+        The estimate of those months.
+    draws, seed : int
+        Number of draws, at least 2, and what starts the random numbers.
+    rule : "projection" or "pure_powers"
+        As in the estimation.
+
+    Returns
+    -------
+    array (draws, R, D)
+        Its standard deviation over the first axis is a standard error. Draws are independent of each other.
+
+    Raises
+    ------
+    InputError
+        If draws are fewer than 2 or the coefficients do not fit the model.
+    """
+    C_TP = np.asarray(coefficients_TP, dtype=np.float64)
+    if draws < 2:
+        raise InputError(f"A bootstrap needs at least 2 draws; got {draws}")
+    if C_TP.shape != (len(model.factors), model.betas.shape[1]):
+        raise InputError(
+            f"Coefficients must be the model's {len(model.factors)} months x {model.betas.shape[1]} terms; got shape "
+            f"{C_TP.shape}"
+        )
+    (factors, width), order = model.thetas.shape, model.loading_coefficients.shape[1]
+    rng = np.random.default_rng(seed)
+    samples = rng.integers(len(C_TP), size=(draws, len(C_TP)))
+    models = (factors_from_coefficients(C_TP[rows], model.tau, factors, width, order, rule=rule) for rows in samples)
+    return np.array([align(drawn, model).thetas for drawn in models])
