@@ -1,0 +1,116 @@
+"""How good fitted or forecast quantiles of returns were.
+
+Axes: R rows of the table, N of them with both quantile and outcome, G groups, C cells (an asset or a month of a group).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from factor_ray.errors import InputError
+from factor_ray.evaluation.accuracy import Pairs, pair
+from factor_ray.evaluation.coverage import christoffersen_test, kupiec_test
+from factor_ray.evaluation.tables import FloatArray, IntArray, count_distinct, numbers, ratio
+
+GROUP = ("model", "horizon", "kind", "tau")
+
+
+def quantile_statistics(table: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame:
+    """Measure quantiles against what was realised, one row for each group of ``by``.
+
+    A row without a prediction or a realisation leaves every sum and every count.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``month`` (formation month), ``asset``, ``tau``, ``prediction`` and ``realized`` (decimals, missing
+        where not known), and those of ``by``.
+    by : sequence of str
+        Columns that tell apart what is measured; ``"year"`` is the calendar year of the formation month. A group must
+        hold one tau, and one row for each (month, asset).
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``by``, in sorted order, and
+
+        - ``hit_rate``: share of outcomes at or below the quantile; ``qhe``: its distance from tau;
+        - ``aqe``: mean pinball loss ``rho_tau(Y - q)``, in decimals;
+        - ``r2``: ``1 - sum rho_tau(Y - q) / sum rho_tau(Y)`` over all pairs, against a quantile of zero;
+          ``r2_time_series``: that of each asset, averaged with its months as weights; ``r2_cross_section``: that of
+          each month, averaged plainly. An asset or month whose outcomes are all zero has no R2 and no weight;
+        - ``kupiec_p_value``: of hits as frequent as tau, all pairs taken as independent, which assets of one month
+          hardly are; ``christoffersen_p_value``: of hits no likelier after a hit of the same asset a month ago;
+        - ``observations``, ``assets``, ``months``, and ``skipped`` rows.
+
+    Raises
+    ------
+    InputError
+        If columns are missing, tau is not in (0, 1) or differs within a group, or (month, asset) is repeated in one.
+
+    References
+    ----------
+    Koenker and Machado (1999); Kupiec (1995); Christoffersen (1998).
+    """
+    pairs = pair(table, by, outcome="realized", name="quantiles")
+    tau_G = _levels(table, pairs)
+    tau_N = tau_G[pairs.group]
+    groups = len(pairs.labels)
+    hit_N = pairs.outcome <= pairs.prediction
+    loss_N, zero_N = pinball(pairs.outcome - pairs.prediction, tau_N), pinball(pairs.outcome, tau_N)
+    observations = np.bincount(pairs.group, minlength=groups)
+    hit_rate = ratio(np.bincount(pairs.group, hit_N, minlength=groups), observations)
+    start = int(pairs.month.min(initial=0))
+    kupiec, christoffersen = [], []
+    for group, tau in enumerate(tau_G):
+        rows = pairs.group == group
+        kupiec.append(kupiec_test(hit_N[rows], tau).p_value)
+        christoffersen.append(christoffersen_test(hit_N[rows], pairs.month[rows], pairs.asset[rows]).p_value)
+    return pairs.labels.assign(
+        hit_rate=hit_rate,
+        qhe=np.abs(hit_rate - tau_G),
+        aqe=ratio(np.bincount(pairs.group, loss_N, minlength=groups), observations),
+        r2=_mean_r2(pairs.group, pairs.group, loss_N, zero_N, groups, weigh=True),
+        r2_time_series=_mean_r2(pairs.group, pairs.asset, loss_N, zero_N, groups, weigh=True),
+        r2_cross_section=_mean_r2(pairs.group, pairs.month - start, loss_N, zero_N, groups, weigh=False),
+        kupiec_p_value=kupiec,
+        christoffersen_p_value=christoffersen,
+        observations=observations,
+        assets=count_distinct(pairs.group, pairs.asset, groups),
+        months=count_distinct(pairs.group, pairs.month - start, groups),
+        skipped=np.bincount(pairs.every_group[~pairs.known], minlength=groups),
+    )
+
+
+def pinball(residual: FloatArray, tau: FloatArray | float) -> FloatArray:
+    """``rho_tau(e) = e (tau - 1(e < 0))``, in the units of the residual (Koenker and Bassett 1978)."""
+    return np.maximum(tau * residual, (tau - 1.0) * residual)
+
+
+def _levels(table: pd.DataFrame, pairs: Pairs) -> FloatArray:
+    """The one level of each group."""
+    tau = pd.Series(numbers(table, "tau", "quantiles")) if "tau" in table else pd.Series(np.full(len(table), np.nan))
+    groups = tau.groupby(pairs.every_group)
+    if not (tau.between(0.0, 1.0, inclusive="neither") & tau.eq(groups.transform("first"))).all():
+        raise InputError(
+            f"quantiles grouped by {', '.join(pairs.labels.columns)} must have one tau between 0 and 1 in each group; "
+            "some have several, or none: fill column 'tau' and add it to by=..."
+        )
+    return np.asarray(groups.first(), dtype=np.float64)
+
+
+def _mean_r2(
+    group_N: IntArray, cell_N: IntArray, loss_N: FloatArray, zero_N: FloatArray, groups: int, *, weigh: bool
+) -> FloatArray:
+    """Mean over a group's cells of ``1 - sum loss / sum zero``, weighted with their rows or equally."""
+    span = int(cell_N.max(initial=0)) + 1
+    cells, place_N = np.unique(group_N * span + cell_N, return_inverse=True)
+    r2_C = 1.0 - ratio(np.bincount(place_N, loss_N), np.bincount(place_N, zero_N))
+    weight_C = np.bincount(place_N).astype(np.float64) if weigh else np.ones(len(cells))
+    there_C = ~np.isnan(r2_C)
+    group_C = cells[there_C] // span
+    total_G = np.bincount(group_C, (r2_C * weight_C)[there_C], minlength=groups)
+    return ratio(total_G, np.bincount(group_C, weight_C[there_C], minlength=groups))
