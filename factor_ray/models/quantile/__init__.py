@@ -4,29 +4,37 @@ from factor_ray.models.quantile.alignment import align
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis, index_coefficients, term_names
 from factor_ray.models.quantile.inference import IndexInference, Wald, index_inference
 from factor_ray.models.quantile.months_bootstrap import bootstrap_indices
+from factor_ray.models.quantile.observed import RollingQuantiles, observed_factor_loadings, rolling_observed
 from factor_ray.models.quantile.qcf import (
     QuantileFactors,
     factors_from_coefficients,
     fit_quantile_factors,
     monthly_coefficients,
 )
+from factor_ray.models.quantile.qfm import LatentQuantileFactors, fit_latent_factors, number_of_factors
 from factor_ray.models.quantile.solver import QuantileFit, quantile_regression, quantile_regressions
 
 __all__ = [
     "IndexInference",
+    "LatentQuantileFactors",
     "QuantileFactors",
     "QuantileFit",
+    "RollingQuantiles",
     "Wald",
     "align",
     "basis_size",
     "bootstrap_indices",
     "factors_from_coefficients",
+    "fit_latent_factors",
     "fit_quantile_factors",
     "hermite_basis",
     "index_coefficients",
     "index_inference",
     "monthly_coefficients",
+    "number_of_factors",
+    "observed_factor_loadings",
     "quantile_regression",
     "quantile_regressions",
+    "rolling_observed",
     "term_names",
 ]
