@@ -78,7 +78,7 @@ def lagged(values_nP: FloatArray, histories: Histories, lags_P: IntArray) -> Flo
 
 def carried_forward(values_nP: FloatArray, histories: Histories) -> FloatArray:
     """Replace missing values by the firm's last known one."""
-    return np.take_along_axis(values_nP, _last_known(values_nP, histories), axis=0)
+    return values_nP.ravel().take(_last_known(values_nP, histories))
 
 
 def mean_so_far(values_nP: FloatArray, histories: Histories) -> FloatArray:
@@ -95,25 +95,27 @@ def interpolated(values_nP: FloatArray, histories: Histories) -> FloatArray:
     """Replace missing values between two known ones by the line between them: it looks ahead (CB-APM, A.3)."""
     before_nP = _last_known(values_nP, histories)
     after_nP = _next_known(values_nP, histories)
-    low_nP = np.take_along_axis(values_nP, before_nP, axis=0).astype(np.float64)
-    high_nP = np.take_along_axis(values_nP, after_nP, axis=0).astype(np.float64)
-    month_n = histories.month_n.astype(np.float64)
-    span_nP = month_n[after_nP] - month_n[before_nP]
-    share_nP = (month_n[:, None] - month_n[before_nP]) / np.where(span_nP > 0, span_nP, 1.0)
+    low_nP = values_nP.ravel().take(before_nP).astype(np.float64)
+    high_nP = values_nP.ravel().take(after_nP).astype(np.float64)
+    month_n, width = histories.month_n.astype(np.float64), max(values_nP.shape[1], 1)
+    span_nP = month_n[after_nP // width] - month_n[before_nP // width]
+    share_nP = (month_n[:, None] - month_n[before_nP // width]) / np.where(span_nP > 0, span_nP, 1.0)
     line_nP = (low_nP + share_nP * (high_nP - low_nP)).astype(np.float32)
     return np.where(np.isnan(values_nP), line_nP, values_nP)
 
 
 def _last_known(values_nP: FloatArray, histories: Histories) -> IntArray:
-    """Position of each cell's last known value, itself included; of the firm's first row where there is none."""
-    position_n1 = np.arange(len(histories))[:, None]
-    found_nP = np.where(np.isnan(values_nP), histories.first_n[:, None], position_n1)
-    return np.asarray(np.maximum.accumulate(found_nP, axis=0))
+    """Flat position of each cell's last known value, itself included; in the firm's first row where there is none."""
+    found_nP = np.arange(values_nP.size).reshape(values_nP.shape)
+    back_n = (histories.first_n - np.arange(len(histories))) * values_nP.shape[1]
+    np.add(found_nP, back_n[:, None], out=found_nP, where=np.isnan(values_nP))
+    return np.asarray(np.maximum.accumulate(found_nP, axis=0, out=found_nP))
 
 
 def _next_known(values_nP: FloatArray, histories: Histories) -> IntArray:
-    position_n1 = np.arange(len(histories))[:, None]
-    found_nP = np.where(np.isnan(values_nP), histories.last_n[:, None], position_n1)
+    found_nP = np.arange(values_nP.size).reshape(values_nP.shape)
+    ahead_n = (histories.last_n - np.arange(len(histories))) * values_nP.shape[1]
+    np.add(found_nP, ahead_n[:, None], out=found_nP, where=np.isnan(values_nP))
     return np.asarray(np.minimum.accumulate(found_nP[::-1], axis=0)[::-1])
 
 

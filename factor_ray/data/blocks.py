@@ -75,12 +75,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class FirmBlock:
-    """Some firms, delayed and filled from their own histories: the rows that are kept, in the panel's order.
+    """Some firms, delayed and filled from their own histories: the rows that are kept, firm after firm.
 
     Attributes
     ----------
     rows_n : int64 array (n,)
-        Which rows of the panel these are, increasing.
+        Which rows of the panel these are.
     characteristics_nP, consensus_nC : float32 arrays
     census : Census
     tally : Counter
@@ -130,15 +130,14 @@ def plan_preparation(panel: Panel, settings: Preprocess, judged: MonthRange | No
 
 def prepare_firms(panel: Panel, plan: Plan, rows_n: IntArray) -> FirmBlock:
     """Delay, screen and fill the rows of some firms, all of whose rows are given, increasing."""
-    width_P, width_C = panel.characteristics.shape[1], panel.consensus.shape[1]
-    by_firm_n = rows_n[np.argsort(plan.firm_N[rows_n], kind="stable")]
-    filled_nP = np.empty((len(rows_n), width_P), dtype=np.float32)
-    filled_nC = np.empty((len(rows_n), width_C), dtype=np.float32)
+    rows_n = rows_n[np.argsort(plan.firm_N[rows_n], kind="stable")]
+    filled_nP = np.empty((len(rows_n), len(plan.lags_P)), dtype=np.float32)
+    filled_nC = np.empty((len(rows_n), len(plan.lags_C)), dtype=np.float32)
     kept_n = np.empty(len(rows_n), dtype=bool)
-    census, tally = Census.of_nothing(width_P), Counter[str]()
-    place_n = np.searchsorted(rows_n, by_firm_n)
-    for start, stop in _whole_firms(plan.firm_N[by_firm_n]):
-        rows, place = by_firm_n[start:stop], place_n[start:stop]
+    census, tally = Census.of_nothing(len(plan.lags_P)), Counter[str]()
+    count = 0
+    for start, stop in _whole_firms(plan.firm_N[rows_n]):
+        rows = rows_n[start:stop]
         histories = Histories(plan.firm_N[rows], panel.row_months[rows])
         known_mP = lagged(panel.characteristics[rows], histories, plan.lags_P)
         known_mC = lagged(panel.consensus[rows], histories, plan.lags_C)
@@ -146,21 +145,18 @@ def prepare_firms(panel: Panel, plan: Plan, rows_n: IntArray) -> FirmBlock:
         kept_m = entered_m & plan.inside_N[rows]
         tally["rows.unscreened"] += int((plan.inside_N[rows] & ~entered_m).sum())
         filled_mP, filled_mC = _filled(known_mP, histories, plan), _filled_consensus(known_mC, histories, plan)
-        filled_nP[place], filled_nC[place] = filled_mP, filled_mC
-        census += take_census(
-            ~np.isnan(known_mP[kept_m]),
-            ~np.isnan(filled_mP[kept_m]),
-            histories.month_n[kept_m],
-            plan.judged,
-            plan.earliest_P,
-        )
-        tally["consensus.known"] += int(np.sum(~np.isnan(known_mC[kept_m])))
-        tally["consensus.filled"] += int(np.sum(~np.isnan(filled_mC[kept_m])))
-        kept_n[place] = kept_m
-    if not kept_n.all():
-        rows_n, filled_nP, filled_nC = rows_n[kept_n], filled_nP[kept_n], filled_nC[kept_n]
-    tally["rows.kept"] = len(rows_n)
-    return FirmBlock(rows_n, filled_nP, filled_nC, census, tally)
+        if not kept_m.all():
+            known_mP, known_mC, filled_mP, filled_mC = (x[kept_m] for x in (known_mP, known_mC, filled_mP, filled_mC))
+        months = histories.month_n[kept_m]
+        census += take_census(~np.isnan(known_mP), ~np.isnan(filled_mP), months, plan.judged, plan.earliest_P)
+        tally["consensus.known"] += known_mC.size - int(np.count_nonzero(np.isnan(known_mC)))
+        tally["consensus.filled"] += filled_mC.size - int(np.count_nonzero(np.isnan(filled_mC)))
+        own = slice(count, count + len(months))
+        filled_nP[own], filled_nC[own] = filled_mP, filled_mC
+        kept_n[start:stop] = kept_m
+        count += len(months)
+    tally["rows.kept"] = count
+    return FirmBlock(rows_n[kept_n], filled_nP[:count], filled_nC[:count], census, tally)
 
 
 def prepare_months(
@@ -174,33 +170,56 @@ def prepare_months(
         The rows of ``months`` that are kept, and what was counted on the way.
     """
     span = panel.rows(*months)
-    slices = [np.searchsorted(block.rows_n, [span.start, span.stop]) for block in blocks]
-    rows_n = np.concatenate([block.rows_n[a:b] for block, (a, b) in zip(blocks, slices, strict=True)])
-    order_n = np.argsort(rows_n, kind="stable")
-    rows_n = rows_n[order_n]
-    ready_nP = np.empty((len(rows_n), len(kept)), dtype=np.float32)
-    ready_nC = np.empty((len(rows_n), len(plan.lags_C)), dtype=np.float32)
-    position_n = np.empty(len(rows_n), dtype=np.int64)
-    position_n[order_n] = np.arange(len(rows_n))
-    first = 0
-    for block, (start, stop) in zip(blocks, slices, strict=True):
-        own_n = position_n[first : first + stop - start]
-        values_nP = block.characteristics_nP[start:stop]
-        ready_nP[own_n] = values_nP if len(kept) == values_nP.shape[1] else values_nP[:, list(kept)]
-        ready_nC[own_n] = block.consensus_nC[start:stop]
-        first += stop - start
-    tally = Counter[str]()
+    tally, own = Counter[str](), [_in_panel_order(block, span) for block in blocks]
+    count = sum(len(rows_n) for rows_n, _ in own)
+    rows_n = np.empty(count, dtype=np.int64)
+    ready_nP = np.empty((count, len(kept)), dtype=np.float32)
+    ready_nC = np.empty((count, len(plan.lags_C)), dtype=np.float32)
     offsets = panel.offsets[np.searchsorted(panel.months, months[0]) :][: months[1] - months[0] + 2]
-    for start, stop in pairwise(np.searchsorted(rows_n, offsets).tolist()):
-        chars_mP = _scaled(
-            ready_nP[start:stop], plan.settings, plan.settings.impute != "none", tally, "characteristics"
-        )
-        ready_nP[start:stop] = np.nan_to_num(chars_mP, nan=0.0)
-        ready_nC[start:stop] = _scaled(
-            ready_nC[start:stop], plan.settings, plan.settings.consensus == "impute", tally, "consensus"
-        )
+    start = 0
+    for first, last in pairwise(offsets.tolist()):
+        month_n, block_n, place_n = _month_of(own, first, last)
+        stop = start + len(month_n)
+        values_mP, values_mC = _gathered(blocks, block_n, place_n)
+        values_mP = values_mP if len(kept) == values_mP.shape[1] else values_mP[:, list(kept)]
+        fill_P, fill_C = plan.settings.impute != "none", plan.settings.consensus == "impute"
+        rows_n[start:stop] = month_n
+        ready_nP[start:stop] = _scaled(values_mP, plan.settings, fill_P, tally, "characteristics")
+        ready_nC[start:stop] = _scaled(values_mC, plan.settings, fill_C, tally, "consensus")
+        start = stop
+    if tally["characteristics.missing"]:
+        np.copyto(ready_nP, 0.0, where=np.isnan(ready_nP))
     names = [panel.characteristic_names[position] for position in kept]
     return panel.kept(rows_n, months, names, characteristics=ready_nP, consensus=ready_nC), tally
+
+
+def _in_panel_order(block: FirmBlock, span: slice) -> tuple[IntArray, IntArray]:
+    """Rows of the panel within a span that a block holds, increasing, and where in the block they are."""
+    place_n = np.flatnonzero((block.rows_n >= span.start) & (block.rows_n < span.stop))
+    order_n = np.argsort(block.rows_n[place_n], kind="stable")
+    return block.rows_n[place_n][order_n], place_n[order_n]
+
+
+def _month_of(own: Sequence[tuple[IntArray, IntArray]], first: int, last: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Rows of the panel from first to before last, the block that holds each, and where in it."""
+    spans = [np.searchsorted(rows_n, [first, last]) for rows_n, _ in own]
+    rows_m = np.concatenate([rows_n[a:b] for (rows_n, _), (a, b) in zip(own, spans, strict=True)])
+    place_m = np.concatenate([place_n[a:b] for (_, place_n), (a, b) in zip(own, spans, strict=True)])
+    block_m = np.repeat(np.arange(len(own)), [b - a for a, b in spans])
+    order_m = np.argsort(rows_m, kind="stable")
+    return rows_m[order_m], block_m[order_m], place_m[order_m]
+
+
+def _gathered(blocks: Sequence[FirmBlock], block_m: IntArray, place_m: IntArray) -> tuple[FloatArray, FloatArray]:
+    if len(blocks) == 1:
+        return blocks[0].characteristics_nP[place_m], blocks[0].consensus_nC[place_m]
+    values_mP = np.empty((len(place_m), blocks[0].characteristics_nP.shape[1]), dtype=np.float32)
+    values_mC = np.empty((len(place_m), blocks[0].consensus_nC.shape[1]), dtype=np.float32)
+    for number, block in enumerate(blocks):
+        own_m = np.flatnonzero(block_m == number)
+        values_mP[own_m] = block.characteristics_nP[place_m[own_m]]
+        values_mC[own_m] = block.consensus_nC[place_m[own_m]]
+    return values_mP, values_mC
 
 
 def _delay(panel: Panel, name: str, settings: Preprocess, least: int) -> int:

@@ -16,24 +16,27 @@ FloatArray = npt.NDArray[np.float32]
 def ranked(values_nP: FloatArray) -> FloatArray:
     """Rank each column to [-1, 1]: ties at their mean rank, a single value at 0, missing stays NaN."""
     columns_Pn = np.ascontiguousarray(values_nP.T)
+    width, number = columns_Pn.shape
+    if columns_Pn.size == 0:
+        return np.empty((number, width), dtype=np.float32)
+    # Flat positions: a run of equal values is one entry, and nothing is accumulated along a column.
+    first_P1 = np.arange(width)[:, None] * number
     order_Pn = np.argsort(columns_Pn, axis=1)
-    sorted_Pn = np.take_along_axis(columns_Pn, order_Pn, axis=1)
-    number = columns_Pn.shape[1]
-    position_n = np.arange(number, dtype=np.int32)
+    order_Pn += first_P1
+    sorted_Pn = columns_Pn.ravel().take(order_Pn)
     begins_Pn = np.ones(columns_Pn.shape, dtype=bool)
     np.not_equal(sorted_Pn[:, 1:], sorted_Pn[:, :-1], out=begins_Pn[:, 1:])
-    ends_Pn = np.ones(columns_Pn.shape, dtype=bool)
-    ends_Pn[:, :-1] = begins_Pn[:, 1:]
-    lowest_Pn = np.maximum.accumulate(np.where(begins_Pn, position_n, np.int32(0)), axis=1)
-    highest_Pn = np.where(ends_Pn, position_n, np.int32(number))[:, ::-1]
-    highest_Pn = np.minimum.accumulate(highest_Pn, axis=1)[:, ::-1]
-    known_P1 = number - np.isnan(sorted_Pn).sum(axis=1, keepdims=True)
-    scaled_Pn = ((lowest_Pn + highest_Pn) / np.maximum(known_P1 - 1, 1) - 1.0).astype(np.float32)
-    scaled_Pn[(known_P1 == 1)[:, 0]] = 0.0
-    scaled_Pn[position_n >= known_P1] = np.nan
-    ranked_Pn = np.empty(columns_Pn.shape, dtype=np.float32)
-    np.put_along_axis(ranked_Pn, order_Pn, scaled_Pn, axis=1)
-    return np.ascontiguousarray(ranked_Pn.T)
+    starts = np.flatnonzero(begins_Pn)
+    lengths = np.diff(starts, append=columns_Pn.size)
+    known_P = number - np.count_nonzero(np.isnan(sorted_Pn), axis=1)
+    column = np.repeat(np.arange(width), np.count_nonzero(begins_Pn, axis=1))
+    twice_the_rank = 2 * (starts - column * number) + lengths - 1
+    scaled = (twice_the_rank / np.maximum(known_P - 1, 1)[column] - 1.0).astype(np.float32)
+    scaled[known_P[column] == 1] = 0.0
+    scaled[np.isnan(sorted_Pn.ravel()[starts])] = np.nan
+    ranked_Pn = np.empty(columns_Pn.size, dtype=np.float32)
+    ranked_Pn[order_Pn.ravel()] = np.repeat(scaled, lengths)
+    return np.ascontiguousarray(ranked_Pn.reshape(width, number).T)
 
 
 def standardised(values_nP: FloatArray) -> FloatArray:
