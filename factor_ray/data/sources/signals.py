@@ -88,7 +88,10 @@ class Signals:
 
     def _from_folder(self, files: dict[str, Path], span: MonthSpan) -> pl.DataFrame:
         pieces = {name: _of_one_file(file, name, span) for name, file in files.items()}
-        keys_N = np.unique(np.concatenate([keys for keys, _ in pieces.values()]))
+        keys_N = np.empty(0, dtype=np.int64)
+        for keys, _ in pieces.values():
+            # Files hold nearly the same rows: only what is new is added, once.
+            keys_N = np.sort(np.concatenate([keys_N, keys[~_among(keys, keys_N)]]), kind="stable")
         signals = []
         for name, (keys, values) in pieces.items():
             values_N = np.full(len(keys_N), np.nan, dtype=np.float32)
@@ -110,8 +113,10 @@ def _of_one_file(file: Path, name: str, span: MonthSpan) -> tuple[npt.NDArray[np
 
 def _once(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
     """Sort by firm and month, of which each pair may come once."""
-    frame = frame.sort("permno", "month")
     keys = _packed(frame)
+    if bool((keys[1:] < keys[:-1]).any()):
+        order = np.argsort(keys, kind="stable")
+        frame, keys = frame[order], keys[order]
     again = np.flatnonzero(keys[1:] == keys[:-1])
     if len(again):
         permno, month = frame["permno"][int(again[0])], frame["month"][int(again[0])]
@@ -125,6 +130,14 @@ def _once(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
 def _packed(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
     """One whole number for each firm and month, ordered as they are."""
     return np.asarray(frame["permno"].to_numpy() * _SPAN + frame["month"].to_numpy() + _SPAN // 2, dtype=np.int64)
+
+
+def _among(keys: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which keys are among sorted known ones."""
+    if not len(known):
+        return np.zeros(len(keys), dtype=bool)
+    position = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.asarray(known[position] == keys)
 
 
 def _unpacked(keys: npt.NDArray[np.int64]) -> tuple[pl.Series, pl.Series]:
