@@ -219,4 +219,4 @@ def _check_targets(points: Sequence[CBAPMSettings], sample: Sample, what: str) -
 
 
 def _any_known(values: npt.NDArray[np.float32]) -> bool:
-    return bool(np.isfinite(values).any())
+    return any(bool(np.isfinite(block).any()) for block in np.array_split(values, 1 + len(values) // _LARGEST_BATCH))

@@ -29,6 +29,7 @@ from factor_ray.training.weights import Pass
 
 _HEAD_SCALE = 0.2  # of He's: members whose return head starts at full scale were unstable
 _FORECAST_ROWS = 8192
+_BLOCK_ROWS = 65_536  # of masks and squares of all targets: small beside a panel that workers share
 _TOGETHER_ROWS = 1024
 """Batches up to this size go through the network with all members at once: calls cost more than arithmetic. Above it
 one member a pass stays in the cache: at 400 rows half the time together, at 5,000 two thirds of it one by one."""
@@ -73,7 +74,7 @@ def forecast(weights: Weights, sample: Sample) -> tuple[npt.NDArray[np.float32],
     consensus_NC = np.empty_like(sample.c_NC, shape=(len(sample), tensors["head.weight"].shape[1]))
     with torch.no_grad(), one_thread():
         for start in blocks:
-            rows = np.arange(start, min(start + _FORECAST_ROWS, len(sample)))
+            rows = np.arange(start, min(start + _FORECAST_ROWS, len(sample)), dtype=np.int32)
             return_SB1, consensus_SBC = network(tensors, inputs.gather(rows)[None])
             return_N[rows] = return_SB1[0, :, 0].numpy() * return_scale
             if consensus_SBC is not None:
@@ -299,18 +300,30 @@ class _Rows:
 
 
 def _rows_with_target(sample: Sample) -> RowArray:
-    return np.flatnonzero(~np.isnan(sample.y_N) | (~np.isnan(sample.c_NC)).any(axis=1))
+    blocks = enumerate(zip(_blocks(sample.y_N), _blocks(sample.c_NC), strict=True))
+    return np.concatenate(
+        [
+            (np.flatnonzero(~np.isnan(y_B) | (~np.isnan(c_BC)).any(axis=1)) + number * _BLOCK_ROWS).astype(np.int32)
+            for number, (y_B, c_BC) in blocks
+        ]
+    )
 
 
 def _mean_square(values: npt.NDArray[np.float32], if_unknown: float = 1.0) -> float:
     """Mean square of the known values; where none is known, or all are zero, what keeps divisions harmless."""
     known = _known(values)
-    square = float(np.nansum(np.square(values, dtype=np.float64))) / known if known else if_unknown
+    total = sum(float(np.nansum(np.square(block, dtype=np.float64))) for block in _blocks(values))
+    square = total / known if known else if_unknown
     return square if square != 0 else if_unknown
 
 
 def _known(values: npt.NDArray[np.float32]) -> int:
-    return int(np.count_nonzero(~np.isnan(values)))
+    return sum(int(np.count_nonzero(~np.isnan(block))) for block in _blocks(values))
+
+
+def _blocks(values: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    """Cut an array into views of some rows."""
+    return [values[start : start + _BLOCK_ROWS] for start in range(0, max(len(values), 1), _BLOCK_ROWS)]
 
 
 def _sum_of_known(square_SBX: Tensor, target_BX: Tensor) -> Tensor:

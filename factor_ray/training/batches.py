@@ -14,7 +14,7 @@ from factor_ray.training.randomness import order_generator
 
 # Axes: N rows of a sample, B rows of a batch.
 
-RowArray = npt.NDArray[np.int64]
+RowArray = npt.NDArray[np.int32]  # half of int64: they are the one thing that grows with the panel in every worker
 
 
 class SharedOrder:
@@ -22,7 +22,7 @@ class SharedOrder:
 
     Parameters
     ----------
-    row_N : int64 array
+    row_N : int32 array
         Numbers of the rows that take part.
     batch_size : int
         Largest number of rows of a batch; an epoch is cut into batches of equal size (give or take one row), so that
@@ -37,7 +37,7 @@ class SharedOrder:
         self._generator = order_generator(order_seed)
 
     def epoch(self) -> Iterator[RowArray]:
-        """Yield the batches of the next epoch: int64 arrays (B,)."""
+        """Yield the batches of the next epoch: int32 arrays (B,)."""
         yield from np.array_split(self._generator.permutation(self._row_N), self._steps)
 
 
