@@ -12,7 +12,9 @@ from factor_ray.models.quantile.qcf import (
     monthly_coefficients,
 )
 from factor_ray.models.quantile.qfm import LatentQuantileFactors, fit_latent_factors, number_of_factors
+from factor_ray.models.quantile.simulation import SimulatedQuantiles, simulate_quantiles
 from factor_ray.models.quantile.solver import QuantileFit, quantile_regression, quantile_regressions
+from factor_ray.models.quantile.tuning import Scores, Setting, rolling_models, score_settings, select, step_one
 
 __all__ = [
     "IndexInference",
@@ -20,6 +22,9 @@ __all__ = [
     "QuantileFactors",
     "QuantileFit",
     "RollingQuantiles",
+    "Scores",
+    "Setting",
+    "SimulatedQuantiles",
     "Wald",
     "align",
     "basis_size",
@@ -35,6 +40,11 @@ __all__ = [
     "observed_factor_loadings",
     "quantile_regression",
     "quantile_regressions",
+    "rolling_models",
     "rolling_observed",
+    "score_settings",
+    "select",
+    "simulate_quantiles",
+    "step_one",
     "term_names",
 ]
