@@ -56,9 +56,8 @@ def main() -> None:
     labels = {"pandas": "pandas, groupby-transform", "prepare": "prepare, one process"}
     for name, (seconds, own_seconds, memory, _) in found.items():
         label = labels.get(name, f"prepare, {arguments.shards} shards")
-        told = (
-            "                - |     -" if name == "shards" else f"{own_seconds:17.1f} | {processor / own_seconds:5.1f}"
-        )
+        told = f"{own_seconds:17.1f} | {processor / own_seconds:5.1f}"
+        told = f"{'-':>17s} | {'-':>5s}" if name == "shards" else told  # theirs are spent in other processes
         print(f"| {label:24s} | {seconds:7.1f} | {wall / seconds:5.1f} | {told} | {memory:15.2f} |")
     sums = [told for *_, told in found.values()]
     print(f"largest difference of a checksum of the ranks: {max(sums) - min(sums):.1e}")

@@ -11,6 +11,7 @@ from factor_ray.cli import app
 
 COMMANDS = {
     "check": {"CONFIG", "--set"},
+    "audit": {"CONFIG", "--set"},
     "compare": {"RUN..."},
     "models": {"--schema"},
     "predict": {"RUN", "--panel", "--out", "--macro"},

@@ -56,8 +56,10 @@ def perturbed(experiment: Experiment, loaded: Loaded, month: int, change: Change
             return _from_files(experiment.data, loaded, month, change, scratch)
         except InputError as error:
             # A variable that starts later is empty in the files as they were then, which loaders refuse.
-            return _after_loading(loaded, month, change), f"as it was loaded, since its copy cannot be ({error})"
-    return _after_loading(loaded, month, change), "as it was loaded"
+            return _after_loading(
+                loaded, month, change
+            ), f"the data as they were loaded, since a copy cannot be ({error})"
+    return _after_loading(loaded, month, change), "the data as they were loaded"
 
 
 def noise(values: npt.NDArray[Any], seed: list[int], *, returns: bool = False) -> npt.NDArray[np.float64]:

@@ -29,5 +29,5 @@ def audit_sentences(contents: Contents) -> tuple[list[str], list[str]]:
     months = ", ".join(audit["months"])
     return [], [
         f"The look-ahead audit passed: noise in everything dated after {months}, and its deletion, changed nothing "
-        f"decided by then ({audit['perturbed']} was perturbed); {len(audit['refitted'])} fits were made again as proof."
+        f"decided by then. Perturbed were: {audit['perturbed']}. Fits made again as proof: {len(audit['refitted'])}."
     ]
