@@ -15,6 +15,7 @@ from factor_ray.evaluation.accuracy import Pairs, pair
 from factor_ray.evaluation.coverage import christoffersen_test, kupiec_test
 from factor_ray.evaluation.tables import FloatArray, IntArray, count_distinct, numbers, ratio
 
+ROUNDING = 1e-6  # of its size: an outcome this near its quantile counts as equal to it
 GROUP = ("model", "horizon", "kind", "tau")
 
 
@@ -37,7 +38,8 @@ def quantile_statistics(table: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd
     DataFrame
         The columns of ``by``, in sorted order, and
 
-        - ``hit_rate``: share of outcomes at or below the quantile; ``qhe``: its distance from tau;
+        - ``hit_rate``: share of outcomes at or below the quantile, equal being equal to single precision;
+          ``qhe``: its distance from tau;
         - ``aqe``: mean pinball loss ``rho_tau(Y - q)``, in decimals;
         - ``r2``: ``1 - sum rho_tau(Y - q) / sum rho_tau(Y)`` over all pairs, against a quantile of zero;
           ``r2_time_series``: that of each asset, averaged with its months as weights; ``r2_cross_section``: that of
@@ -59,7 +61,8 @@ def quantile_statistics(table: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd
     tau_G = _levels(table, pairs)
     tau_N = tau_G[pairs.group]
     groups = len(pairs.labels)
-    hit_N = pairs.outcome <= pairs.prediction
+    # A fit goes through some outcomes exactly: these are hits, whatever storing either in single precision did.
+    hit_N = pairs.outcome <= pairs.prediction + ROUNDING * np.abs(pairs.outcome)
     loss_N, zero_N = pinball(pairs.outcome - pairs.prediction, tau_N), pinball(pairs.outcome, tau_N)
     observations = np.bincount(pairs.group, minlength=groups)
     hit_rate = ratio(np.bincount(pairs.group, hit_N, minlength=groups), observations)

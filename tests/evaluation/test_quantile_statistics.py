@@ -71,6 +71,13 @@ def test_measures_agree_with_loops():
         assert row.christoffersen_p_value == pytest.approx(chain.p_value)
 
 
+def test_outcomes_that_a_fit_goes_through_are_hits_in_single_precision_too():
+    table = quantile_table().dropna().assign(realized=lambda rows: rows["prediction"].astype(np.float32) * (1 - 1e-7))
+    assert (quantile_statistics(table)["hit_rate"] == 1.0).all()
+    above = table.assign(realized=table["prediction"] + 1e-4 * table["prediction"].abs())
+    assert (quantile_statistics(above)["hit_rate"] == 0.0).all()
+
+
 def test_statistics_by_year_and_of_nothing():
     table = quantile_table(months=14)
     found = quantile_statistics(table, by=("year", "model", "tau"))
