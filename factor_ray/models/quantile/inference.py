@@ -31,7 +31,8 @@ from factor_ray.models.quantile.single_index import Recovery
 
 Floats = npt.NDArray[np.float64]
 
-RESIDUALS_A_TERM = 5  # in the kernel, where the month has them: with fewer, Phi_t is nearly singular in the tails
+# In the kernel, but at most a third of the month's: with fewer, Phi_t is nearly singular in the tails.
+RESIDUALS_A_TERM = 8
 TIE = 3.0  # standard errors: factors whose d_k are nearer than this have no well-determined rotation
 
 
@@ -129,12 +130,13 @@ def index_inference(
     """Covariance of the estimated index coefficients, given the factors.
 
     The density enters by Powell's kernel, ``Phi_t = (1 / 2 N_t h_t) sum of 1(|e_it| <= h_t) phi_it phi_it'``, with h_t
-    Hall and Sheather's bandwidth times the scale of the month's own residuals, or as wide as it takes to hold five
-    residuals a term (but no more than half of them). A ridge adds its curvature to Phi_t; the bias it causes is not
+    Hall and Sheather's bandwidth times the scale of the month's own residuals, or as wide as it takes to hold eight
+    residuals a term (but no more than a third of all). A ridge adds its curvature to Phi_t; the bias it causes is not
     accounted for.
 
-    In simulations with 200 assets a month and 10 terms the standard errors are a third to a half too large at every
-    level: tests reject too rarely, intervals cover more than they say.
+    In simulations with 10 terms and heavy tails, 95% intervals covered .93 to 1.00 with 200 assets a month and .97 to
+    .99 with 800, at levels .05, .5 and .95. With 100 assets the standard errors were twice what they should be, and
+    where a third of the month's residuals is but a few for each term they say little.
 
     Parameters
     ----------
@@ -231,7 +233,7 @@ def _scores(
 ) -> Floats:
     """A (K, N) matrix whose square is ``W Var(eta_t) W'``."""
     assets = len(e_N)
-    nearest = min(RESIDUALS_A_TERM * len(penalty_P), assets // 2)
+    nearest = min(RESIDUALS_A_TERM * len(penalty_P), assets // 3)
     h = bandwidth * max(_bandwidth(e_N, tau), float(np.sort(np.abs(e_N))[nearest]))
     near_NP = phi_NP[np.abs(e_N) <= h]
     phi_PP = near_NP.T @ near_NP / (2.0 * assets * h) + np.diag(penalty_P)
