@@ -92,7 +92,7 @@ def _nearest_index(beta_P: Floats, characteristics: int, order: int) -> Floats:
     def loss(direction_D: Floats) -> tuple[float, Floats]:
         length = float(np.linalg.norm(direction_D))
         theta_D = direction_D / length
-        a_P = index_coefficients(theta_D, order)
+        a_P = index_coefficients(theta_D, order - 1)  # the gradients hold the highest degree
         value, slope_D = 0.0, np.zeros(characteristics)
         for j, gradient in enumerate(gradients, start=1):
             change_D = gradient @ a_P[places[j - 1]]
@@ -102,7 +102,7 @@ def _nearest_index(beta_P: Floats, characteristics: int, order: int) -> Floats:
         return -value, -(slope_D - (theta_D @ slope_D) * theta_D) / length
 
     starts = [column for gradient in gradients for column in np.linalg.svd(gradient, full_matrices=False)[0].T[:2]]
-    ascents = [minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-12}) for start in starts]
+    ascents = [minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-9}) for start in starts]
     best = min(ascents, key=lambda ascent: float(ascent.fun))
     return np.asarray(best.x, dtype=np.float64)
 
