@@ -73,8 +73,15 @@ def cells(run: Run) -> dict[str, float]:
     return {file.name: file.stat().st_mtime_ns for file in sorted(run.cells.rglob("*.safetensors"))}
 
 
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it ended meanwhile
+        return ""
+
+
 @pytest.fixture(scope="module")
-def reference(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def reference(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: ARG001
     return run(tmp_path_factory.mktemp("reference"))
 
 
@@ -115,7 +122,8 @@ def test_one_slot_and_other_packs_give_the_same_bytes(reference: Run, tmp_path: 
     assert_same(one_by_one, results(reference))
 
 
-def test_a_worker_group_of_two_gives_the_same_bytes(ray_cluster: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_group_of_two_gives_the_same_bytes(tmp_path: Path) -> None:
     """One window and one round: a single worker group, since each takes some ten seconds to start."""
     config = write_config(tmp_path)
     small = ["target.horizon=3", "windows.scheme=single", "search.points=2", "ensemble.members=1"]
@@ -131,8 +139,8 @@ def test_a_killed_worker_is_replaced(reference: Run, tmp_path: Path) -> None:
         while not killed:
             time.sleep(0.05)
             if any(tmp_path.rglob("*.safetensors")):
-                for process in psutil.process_iter(["cmdline"]):
-                    if "ImplicitFunc" in " ".join(process.info["cmdline"] or ()):
+                for process in psutil.Process().children(recursive=True):  # other tests' workers are not ours to end
+                    if "ImplicitFunc" in command_of(process):
                         killed.append(process.pid)
                         process.send_signal(signal.SIGKILL)
                         return
@@ -214,7 +222,8 @@ def test_a_notebook_fits_the_same_weights_as_a_run(reference: Run) -> None:
         np.testing.assert_array_equal(values, fitted.weights[name])
 
 
-def test_refit_and_predict_new_months(ray_cluster: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_cluster")
+def test_refit_and_predict_new_months(tmp_path: Path) -> None:
     panel = simulate(slots=60, months=122, seed=3).panel
     frame = panel.to_frame()
     early = frame[frame["month"] <= pd.Timestamp("2007-12-31")]
