@@ -17,6 +17,7 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -103,6 +104,7 @@ def main() -> None:
             errors, choices = zip(*(repetition(sample, tau, options.parsimony) for sample in samples), strict=True)
             means[tau, (assets, months)] = {c: np.mean([error[c] for error in errors], axis=0) for c in COLUMNS}
             chosen[tau, (assets, months)] = Counter(choices)
+            print(f"tau {tau}, {assets}x{months} done after {time.perf_counter() - start:.0f} s", file=sys.stderr)
     for number, (name, published) in enumerate((("AQE (Table 2)", AQE), ("QHE (Table 3)", QHE))):
         print_table(name, published, {key: {c: row[c][number] for c in COLUMNS} for key, row in means.items()})
     print("\nChosen: (r, m, ridge) and QFM's factors, times")
