@@ -70,9 +70,11 @@ def lagged(values_nP: FloatArray, histories: Histories, lags_P: IntArray) -> Flo
     """
     moved_nP = values_nP.copy()
     for months in np.unique(lags_P[lags_P > 0]):
-        columns = np.flatnonzero(lags_P == months)
         position_n, there_n = histories.months_before(int(months))
-        moved_nP[:, columns] = np.where(there_n[:, None], values_nP[np.ix_(position_n, columns)], np.float32(np.nan))
+        before_nP = values_nP.take(position_n, axis=0)
+        before_nP[~there_n] = np.nan
+        columns = np.flatnonzero(lags_P == months)
+        moved_nP[:, columns] = before_nP[:, columns]
     return moved_nP
 
 
@@ -104,11 +106,13 @@ def interpolated(values_nP: FloatArray, histories: Histories) -> FloatArray:
     return np.where(np.isnan(values_nP), line_nP, values_nP)
 
 
-def _last_known(values_nP: FloatArray, histories: Histories) -> IntArray:
+def _last_known(values_nP: FloatArray, histories: Histories) -> npt.NDArray[np.int32]:
     """Flat position of each cell's last known value, itself included; in the firm's first row where there is none."""
-    found_nP = np.arange(values_nP.size).reshape(values_nP.shape)
-    back_n = (histories.first_n - np.arange(len(histories))) * values_nP.shape[1]
-    np.add(found_nP, back_n[:, None], out=found_nP, where=np.isnan(values_nP))
+    found_nP = np.arange(values_nP.size, dtype=np.int32).reshape(values_nP.shape)
+    heads = histories.bounds[:-1]
+    first_hP = found_nP[heads]
+    found_nP *= ~np.isnan(values_nP)
+    found_nP[heads] = first_hP  # above all positions of the firms before, none of which is carried into this one
     return np.asarray(np.maximum.accumulate(found_nP, axis=0, out=found_nP))
 
 
@@ -120,14 +124,14 @@ def _next_known(values_nP: FloatArray, histories: Histories) -> IntArray:
 
 
 def _with_firm_means(values_nP: FloatArray, histories: Histories, *, whole: bool) -> FloatArray:
-    filled_nP = values_nP.copy()
-    for start, stop in pairwise(histories.bounds):
-        own_mP = values_nP[start:stop]
-        known_mP = ~np.isnan(own_mP)
-        total_mP = np.where(known_mP, own_mP, 0.0).cumsum(axis=0, dtype=np.float64)
-        count_mP = known_mP.cumsum(axis=0)
-        if whole:
-            total_mP, count_mP = total_mP[-1:], count_mP[-1:]
-        mean_mP = np.where(count_mP > 0, total_mP / np.maximum(count_mP, 1), np.nan).astype(np.float32)
-        filled_nP[start:stop] = np.where(known_mP, own_mP, mean_mP)
-    return filled_nP
+    known_nP = ~np.isnan(values_nP)
+    value_nP = np.where(known_nP, values_nP, np.float32(0))
+    total_nP = np.empty(values_nP.shape, dtype=np.float64)
+    count_nP = np.empty(values_nP.shape, dtype=np.int32)
+    for start, stop in pairwise(histories.bounds.tolist()):
+        np.cumsum(value_nP[start:stop], axis=0, dtype=np.float64, out=total_nP[start:stop])
+        np.cumsum(known_nP[start:stop], axis=0, dtype=np.int32, out=count_nP[start:stop])
+    if whole:
+        total_nP, count_nP = total_nP[histories.last_n], count_nP[histories.last_n]
+    mean_nP = np.where(count_nP > 0, total_nP / np.maximum(count_nP, 1), np.nan).astype(np.float32)
+    return np.where(known_nP, values_nP, mean_nP)

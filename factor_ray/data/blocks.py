@@ -145,16 +145,16 @@ def prepare_firms(panel: Panel, plan: Plan, rows_n: IntArray) -> FirmBlock:
         kept_m = entered_m & plan.inside_N[rows]
         tally["rows.unscreened"] += int((plan.inside_N[rows] & ~entered_m).sum())
         filled_mP, filled_mC = _filled(known_mP, histories, plan), _filled_consensus(known_mC, histories, plan)
-        if not kept_m.all():
-            known_mP, known_mC, filled_mP, filled_mC = (x[kept_m] for x in (known_mP, known_mC, filled_mP, filled_mC))
+        own = slice(count, count + int(np.count_nonzero(kept_m)))
+        np.compress(kept_m, filled_mP, axis=0, out=filled_nP[own])
+        np.compress(kept_m, filled_mC, axis=0, out=filled_nC[own])
+        there_mP, there_mC = ~np.isnan(known_mP), ~np.isnan(known_mC)
         months = histories.month_n[kept_m]
-        census += take_census(~np.isnan(known_mP), ~np.isnan(filled_mP), months, plan.judged, plan.earliest_P)
-        tally["consensus.known"] += known_mC.size - int(np.count_nonzero(np.isnan(known_mC)))
-        tally["consensus.filled"] += filled_mC.size - int(np.count_nonzero(np.isnan(filled_mC)))
-        own = slice(count, count + len(months))
-        filled_nP[own], filled_nC[own] = filled_mP, filled_mC
+        census += take_census(there_mP[kept_m], ~np.isnan(filled_nP[own]), months, plan.judged, plan.earliest_P)
+        tally["consensus.known"] += int(np.count_nonzero(there_mC[kept_m]))
+        tally["consensus.filled"] += int(np.count_nonzero(~np.isnan(filled_nC[own])))
         kept_n[start:stop] = kept_m
-        count += len(months)
+        count = own.stop
     tally["rows.kept"] = count
     return FirmBlock(rows_n[kept_n], filled_nP[:count], filled_nC[:count], census, tally)
 
@@ -270,11 +270,12 @@ def _filled_consensus(known_mC: FloatArray, histories: Histories, plan: Plan) ->
 def _scaled(values_mP: FloatArray, settings: Preprocess, fill: bool, tally: Counter[str], role: str) -> FloatArray:
     if settings.winsorise:
         before_mP, values_mP = values_mP, winsorised(values_mP, settings.winsorise)
-        tally[f"{role}.winsorised"] += int((values_mP < before_mP).sum() + (values_mP > before_mP).sum())
-    missing = int(np.isnan(values_mP).sum())
+        changed = np.count_nonzero(values_mP != before_mP) - np.count_nonzero(np.isnan(values_mP))
+        tally[f"{role}.winsorised"] += int(changed)
+    missing = int(np.count_nonzero(np.isnan(values_mP)))
     if fill and missing:
         values_mP = filled_with_mean(values_mP)
-        before, missing = missing, int(np.isnan(values_mP).sum())
+        before, missing = missing, int(np.count_nonzero(np.isnan(values_mP)))
         tally[f"{role}.month_mean"] += before - missing
     tally[f"{role}.missing"] += missing
     if settings.rank:

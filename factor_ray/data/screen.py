@@ -65,16 +65,15 @@ def take_census(
     earliest_P: IntArray,
 ) -> Census:
     """Count what is known and what is filled in kept rows; in judged months, from each one's earliest month on."""
-    held_P = known_nP.sum(axis=0)
-    filled_P = filled_nP.sum(axis=0) - held_P
+    held_P = _counted(known_nP)
+    filled_P = _counted(filled_nP) - held_P
     inside_n = np.zeros(len(month_n), dtype=bool)
     if judged is not None:
         inside_n = (month_n >= judged[0]) & (month_n <= judged[1])
-    known_nP, month_n = known_nP[inside_n], month_n[inside_n]
-    counted_nP = month_n[:, None] >= earliest_P
-    known_nP = known_nP & counted_nP
-    first_P = np.where(known_nP, month_n[:, None], _NEVER).min(axis=0, initial=_NEVER)
-    return Census(counted_nP.sum(axis=0), known_nP.sum(axis=0), first_P.astype(np.int64), held_P, filled_P)
+    counted_nP = month_n[inside_n, None] >= earliest_P
+    known_nP = known_nP[inside_n] & counted_nP
+    first_P = np.where(known_nP, month_n[inside_n, None], _NEVER).min(axis=0, initial=_NEVER)
+    return Census(_counted(counted_nP), _counted(known_nP), first_P.astype(np.int64), held_P, filled_P)
 
 
 def screen_characteristics(
@@ -107,3 +106,7 @@ def screen_characteristics(
             "preprocess.max_missing or set preprocess.screen to none"
         )
     return kept, dropped
+
+
+def _counted(there_nP: npt.NDArray[np.bool_]) -> IntArray:
+    return np.asarray(there_nP.sum(axis=0, dtype=np.int32), dtype=np.int64)

@@ -11,31 +11,33 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 
 def ranked(values_nP: FloatArray) -> FloatArray:
     """Rank each column to [-1, 1]: ties at their mean rank, a single value at 0, missing stays NaN."""
-    columns_Pn = np.ascontiguousarray(values_nP.T)
-    width, number = columns_Pn.shape
-    if columns_Pn.size == 0:
+    number, width = values_nP.shape
+    if values_nP.size == 0:
         return np.empty((number, width), dtype=np.float32)
-    # Flat positions: a run of equal values is one entry, and nothing is accumulated along a column.
-    first_P1 = np.arange(width)[:, None] * number
-    order_Pn = np.argsort(columns_Pn, axis=1)
-    order_Pn += first_P1
-    sorted_Pn = columns_Pn.ravel().take(order_Pn)
-    begins_Pn = np.ones(columns_Pn.shape, dtype=bool)
-    np.not_equal(sorted_Pn[:, 1:], sorted_Pn[:, :-1], out=begins_Pn[:, 1:])
-    starts = np.flatnonzero(begins_Pn)
-    lengths = np.diff(starts, append=columns_Pn.size)
-    known_P = number - np.count_nonzero(np.isnan(sorted_Pn), axis=1)
-    column = np.repeat(np.arange(width), np.count_nonzero(begins_Pn, axis=1))
-    twice_the_rank = 2 * (starts - column * number) + lengths - 1
-    scaled = (twice_the_rank / np.maximum(known_P - 1, 1)[column] - 1.0).astype(np.float32)
-    scaled[known_P[column] == 1] = 0.0
-    scaled[np.isnan(sorted_Pn.ravel()[starts])] = np.nan
-    ranked_Pn = np.empty(columns_Pn.size, dtype=np.float32)
-    ranked_Pn[order_Pn.ravel()] = np.repeat(scaled, lengths)
+    pairs_Pn = _sorted_with_rows(values_nP)
+    known_P = number - np.count_nonzero(np.isnan(values_nP), axis=0)
+    counts, own_P = np.unique(known_P, return_inverse=True)
+    scaled_Pn = _scale(2 * np.arange(number), counts[:, None])[own_P]
+    value_Pn = pairs_Pn >> 32
+    # Flat positions of values that equal the one before: few in most columns, and none across two columns.
+    tied = np.flatnonzero(value_Pn[:, 1:] == value_Pn[:, :-1])
+    tied += tied // max(number - 1, 1) + 1
+    heads = np.flatnonzero(np.diff(tied, prepend=-1) != 1)
+    lengths = np.diff(heads, append=len(tied))
+    starts = tied[heads] - 1
+    shared = _scale(2 * (starts % number) + lengths, known_P[starts // number])
+    scaled_Pn.reshape(-1)[starts] = shared
+    scaled_Pn.reshape(-1)[tied] = np.repeat(shared, lengths)
+    scaled_Pn[np.arange(number) >= known_P[:, None]] = np.nan
+    place_Pn = pairs_Pn & 0xFFFFFFFF
+    place_Pn += np.arange(width)[:, None] * number
+    ranked_Pn = np.empty(values_nP.size, dtype=np.float32)
+    ranked_Pn[place_Pn.reshape(-1)] = scaled_Pn.reshape(-1)
     return np.ascontiguousarray(ranked_Pn.reshape(width, number).T)
 
 
@@ -54,18 +56,43 @@ def standardised(values_nP: FloatArray) -> FloatArray:
 def winsorised(values_nP: FloatArray, share: float) -> FloatArray:
     """Pull values beyond the quantiles ``share`` and ``1 - share`` of their column in to them (linear quantiles)."""
     sorted_nP = np.sort(values_nP, axis=0)
-    last_P = (~np.isnan(values_nP)).sum(axis=0) - 1
+    last_P = len(values_nP) - 1 - np.count_nonzero(np.isnan(values_nP), axis=0)
     low_P, high_P = (_quantile(sorted_nP, np.maximum(last_P, 0) * level) for level in (share, 1 - share))
     return np.asarray(np.clip(values_nP, low_P, high_P), dtype=np.float32)
 
 
 def filled_with_mean(values_nP: FloatArray) -> FloatArray:
     """Replace missing values by the column's mean; they stay missing where nothing is known."""
-    known_nP = ~np.isnan(values_nP)
-    number_P = known_nP.sum(axis=0)
-    total_P = np.where(known_nP, values_nP, np.float32(0)).sum(axis=0, dtype=np.float64)
+    missing = np.flatnonzero(np.isnan(values_nP))
+    column = missing % max(values_nP.shape[1], 1)
+    filled_nP = values_nP.copy(order="C")
+    filled_nP.reshape(-1)[missing] = 0
+    total_P = filled_nP.sum(axis=0, dtype=np.float64)
+    number_P = len(values_nP) - np.bincount(column, minlength=values_nP.shape[1])
     mean_P = np.where(number_P > 0, total_P / np.maximum(number_P, 1), np.nan).astype(np.float32)
-    return np.where(known_nP, values_nP, mean_P)
+    filled_nP.reshape(-1)[missing] = mean_P[column]
+    return filled_nP
+
+
+def _sorted_with_rows(values_nP: FloatArray) -> IntArray:
+    """Each column sorted, missing values last: the bits of a value in the upper half, its row in the lower one.
+
+    Whole numbers of 64 bits are sorted several times as fast as ``argsort`` finds an order.
+    """
+    values_Pn = values_nP.T + np.float32(0)  # -0 becomes 0
+    np.copyto(values_Pn, np.float32(np.nan), where=np.isnan(values_Pn))  # a NaN with a sign would come first
+    bits_Pn = np.ascontiguousarray(values_Pn).view(np.int32)
+    bits_Pn ^= (bits_Pn >> 31) & 0x7FFFFFFF  # negative numbers: the larger in size, the smaller
+    pairs_Pn = bits_Pn.astype(np.int64)
+    pairs_Pn <<= 32
+    pairs_Pn |= np.arange(len(values_nP))
+    pairs_Pn.sort(axis=1)
+    return pairs_Pn
+
+
+def _scale(twice_the_rank: IntArray, known: IntArray) -> FloatArray:
+    scaled = (twice_the_rank / np.maximum(known - 1, 1) - 1.0).astype(np.float32)
+    return np.where(known == 1, np.float32(0), scaled)
 
 
 def _quantile(sorted_nP: FloatArray, position_P: npt.NDArray[np.float64]) -> FloatArray:
@@ -73,6 +100,5 @@ def _quantile(sorted_nP: FloatArray, position_P: npt.NDArray[np.float64]) -> Flo
     above_P = np.ceil(position_P).astype(np.int64)
     if len(sorted_nP) == 0:
         return np.zeros(sorted_nP.shape[1], dtype=np.float32)
-    low_P = np.take_along_axis(sorted_nP, below_P[None], axis=0)[0].astype(np.float64)
-    high_P = np.take_along_axis(sorted_nP, above_P[None], axis=0)[0].astype(np.float64)
+    low_P, high_P = (sorted_nP[row_P, np.arange(len(row_P))].astype(np.float64) for row_P in (below_P, above_P))
     return np.asarray(low_P + (position_P - below_P) * (high_P - low_P), dtype=np.float32)

@@ -32,7 +32,7 @@ def test_ranks_are_scipys_average_ranks_on_minus_one_to_one(seed, rows):
     found = ranked(values)
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
 
 
 @given(seeds, st.integers(2, 40))
@@ -51,6 +51,12 @@ def test_ranks_by_hand():
     values = np.array([[3, -0.0, 7, np.nan], [1, 0.0, np.nan, np.nan], [1, 5, np.nan, np.nan]], dtype=np.float32)
     expected = [[1, -0.5, 0, np.nan], [-0.5, -0.5, np.nan, np.nan], [-0.5, 1, np.nan, np.nan]]
     np.testing.assert_array_equal(ranked(values), np.array(expected, dtype=np.float32))
+
+
+def test_the_sign_of_a_missing_value_and_infinities_change_nothing():
+    values = np.array([-np.nan, -np.inf, 2, np.nan, -1e-45, np.inf, -3e38, 0], dtype=np.float32)[:, None]
+    expected = np.array([np.nan, -1, 0.6, np.nan, -0.2, 1, -0.6, 0.2], dtype=np.float32)[:, None]
+    np.testing.assert_array_equal(ranked(values), expected)
 
 
 @given(seeds, st.integers(1, 40))
