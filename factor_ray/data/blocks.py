@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -128,39 +128,30 @@ def plan_preparation(panel: Panel, settings: Preprocess, judged: MonthRange | No
     return plan, left_out
 
 
-def prepare_firms(panel: Panel, plan: Plan, rows_n: IntArray) -> FirmBlock:
+def prepare_firms(panel: Panel, plan: Plan, rows_n: IntArray, threads: int = 1) -> FirmBlock:
     """Delay, screen and fill the rows of some firms, all of whose rows are given, increasing."""
     rows_n = rows_n[np.argsort(plan.firm_N[rows_n], kind="stable")]
-    filled_nP = np.empty((len(rows_n), len(plan.lags_P)), dtype=np.float32)
-    filled_nC = np.empty((len(rows_n), len(plan.lags_C)), dtype=np.float32)
-    kept_n = np.empty(len(rows_n), dtype=bool)
-    census, tally = Census.of_nothing(len(plan.lags_P)), Counter[str]()
-    count = 0
-    for start, stop in _whole_firms(plan.firm_N[rows_n]):
-        rows = rows_n[start:stop]
-        histories = Histories(plan.firm_N[rows], panel.row_months[rows])
-        known_mP = lagged(panel.characteristics[rows], histories, plan.lags_P)
-        known_mC = lagged(panel.consensus[rows], histories, plan.lags_C)
-        entered_m = _entered(known_mC, histories, plan.settings)
-        kept_m = entered_m & plan.inside_N[rows]
-        tally["rows.unscreened"] += int((plan.inside_N[rows] & ~entered_m).sum())
-        filled_mP, filled_mC = _filled(known_mP, histories, plan), _filled_consensus(known_mC, histories, plan)
-        own = slice(count, count + int(np.count_nonzero(kept_m)))
-        np.compress(kept_m, filled_mP, axis=0, out=filled_nP[own])
-        np.compress(kept_m, filled_mC, axis=0, out=filled_nC[own])
-        there_mP, there_mC = ~np.isnan(known_mP), ~np.isnan(known_mC)
-        months = histories.month_n[kept_m]
-        census += take_census(there_mP[kept_m], ~np.isnan(filled_nP[own]), months, plan.judged, plan.earliest_P)
-        tally["consensus.known"] += int(np.count_nonzero(there_mC[kept_m]))
-        tally["consensus.filled"] += int(np.count_nonzero(~np.isnan(filled_nC[own])))
-        kept_n[start:stop] = kept_m
-        count = own.stop
+    spans = list(_whole_firms(plan.firm_N[rows_n]))
+    with ThreadPoolExecutor(threads) as pool:
+        entries = list(pool.map(lambda span: _enter(panel, plan, rows_n[slice(*span)]), spans))
+        stops = np.cumsum([np.count_nonzero(entry.kept_m) for entry in entries], dtype=np.int64).tolist()
+        count = stops[-1] if stops else 0
+        filled_nP = np.empty((count, len(plan.lags_P)), dtype=np.float32)
+        filled_nC = np.empty((count, len(plan.lags_C)), dtype=np.float32)
+
+        def fill(entry: _Entry, start: int, stop: int) -> tuple[Census, Counter[str]]:
+            return _fill(panel, plan, entry, filled_nP[start:stop], filled_nC[start:stop])
+
+        told = list(pool.map(fill, entries, [0, *stops], stops))
+    census = sum((own for own, _ in told), Census.of_nothing(len(plan.lags_P)))
+    tally = sum((own for _, own in told), Counter[str]())
     tally["rows.kept"] = count
-    return FirmBlock(rows_n[kept_n], filled_nP[:count], filled_nC[:count], census, tally)
+    kept_n = np.concatenate([np.zeros(0, dtype=bool), *(entry.kept_m for entry in entries)])
+    return FirmBlock(rows_n[kept_n], filled_nP, filled_nC, census, tally)
 
 
 def prepare_months(
-    panel: Panel, plan: Plan, blocks: Sequence[FirmBlock], kept: Sequence[int], months: MonthRange
+    panel: Panel, plan: Plan, blocks: Sequence[FirmBlock], kept: Sequence[int], months: MonthRange, threads: int = 1
 ) -> tuple[Panel, Counter[str]]:
     """Winsorise, fill from the cross-section and scale some months of all blocks of firms.
 
@@ -170,27 +161,66 @@ def prepare_months(
         The rows of ``months`` that are kept, and what was counted on the way.
     """
     span = panel.rows(*months)
-    tally, own = Counter[str](), [_in_panel_order(block, span) for block in blocks]
+    own = [_in_panel_order(block, span) for block in blocks]
     count = sum(len(rows_n) for rows_n, _ in own)
     rows_n = np.empty(count, dtype=np.int64)
     ready_nP = np.empty((count, len(kept)), dtype=np.float32)
     ready_nC = np.empty((count, len(plan.lags_C)), dtype=np.float32)
-    offsets = panel.offsets[np.searchsorted(panel.months, months[0]) :][: months[1] - months[0] + 2]
-    start = 0
-    for first, last in pairwise(offsets.tolist()):
-        month_n, block_n, place_n = _month_of(own, first, last)
-        stop = start + len(month_n)
-        values_mP, values_mC = _gathered(blocks, block_n, place_n)
+    edges = panel.offsets[np.searchsorted(panel.months, months[0]) :][: months[1] - months[0] + 2]
+    starts = sum((np.searchsorted(held_n, edges) for held_n, _ in own), np.zeros(len(edges), dtype=np.int64))
+    fill_P, fill_C = plan.settings.impute != "none", plan.settings.consensus == "impute"
+
+    def prepare_month(number: int) -> Counter[str]:
+        tally, to = Counter[str](), slice(int(starts[number]), int(starts[number + 1]))
+        rows_n[to], block_m, place_m = _month_of(own, int(edges[number]), int(edges[number + 1]))
+        values_mP, values_mC = _gathered(blocks, block_m, place_m)
         values_mP = values_mP if len(kept) == values_mP.shape[1] else values_mP[:, list(kept)]
-        fill_P, fill_C = plan.settings.impute != "none", plan.settings.consensus == "impute"
-        rows_n[start:stop] = month_n
-        ready_nP[start:stop] = _scaled(values_mP, plan.settings, fill_P, tally, "characteristics")
-        ready_nC[start:stop] = _scaled(values_mC, plan.settings, fill_C, tally, "consensus")
-        start = stop
+        ready_nP[to] = _scaled(values_mP, plan.settings, fill_P, tally, "characteristics")
+        ready_nC[to] = _scaled(values_mC, plan.settings, fill_C, tally, "consensus")
+        return tally
+
+    with ThreadPoolExecutor(threads) as pool:
+        tally = sum(pool.map(prepare_month, range(len(edges) - 1)), Counter[str]())
     if tally["characteristics.missing"]:
         np.copyto(ready_nP, 0.0, where=np.isnan(ready_nP))
     names = [panel.characteristic_names[position] for position in kept]
     return panel.kept(rows_n, months, names, characteristics=ready_nP, consensus=ready_nC), tally
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Whole firms: their rows, their delayed consensus, and which rows are kept."""
+
+    rows_m: IntArray
+    histories: Histories
+    known_mC: FloatArray
+    entered_m: npt.NDArray[np.bool_]
+    kept_m: npt.NDArray[np.bool_]
+
+
+def _enter(panel: Panel, plan: Plan, rows_m: IntArray) -> _Entry:
+    histories = Histories(plan.firm_N[rows_m], panel.row_months[rows_m])
+    known_mC = lagged(panel.consensus[rows_m], histories, plan.lags_C)
+    entered_m = _entered(known_mC, histories, plan.settings)
+    return _Entry(rows_m, histories, known_mC, entered_m, entered_m & plan.inside_N[rows_m])
+
+
+def _fill(
+    panel: Panel, plan: Plan, entry: _Entry, filled_kP: FloatArray, filled_kC: FloatArray
+) -> tuple[Census, Counter[str]]:
+    """Write the filled values of the k rows that are kept, and tell what was counted."""
+    histories, kept_m, known_mC = entry.histories, entry.kept_m, entry.known_mC
+    known_mP = lagged(panel.characteristics[entry.rows_m], histories, plan.lags_P)
+    np.compress(kept_m, _filled(known_mP, histories, plan), axis=0, out=filled_kP)
+    np.compress(kept_m, _filled_consensus(known_mC, histories, plan), axis=0, out=filled_kC)
+    known_kP, months_k = ~np.isnan(known_mP)[kept_m], histories.month_n[kept_m]
+    census = take_census(known_kP, ~np.isnan(filled_kP), months_k, plan.judged, plan.earliest_P)
+    counted = {
+        "rows.unscreened": np.count_nonzero(plan.inside_N[entry.rows_m] & ~entry.entered_m),
+        "consensus.known": np.count_nonzero(~np.isnan(known_mC)[kept_m]),
+        "consensus.filled": np.count_nonzero(~np.isnan(filled_kC)),
+    }
+    return census, Counter({name: int(number) for name, number in counted.items()})
 
 
 def _in_panel_order(block: FirmBlock, span: slice) -> tuple[IntArray, IntArray]:

@@ -1,11 +1,13 @@
 """Preparation of a panel: lag, universe, screen, impute, normalise (spec: data, Preprocessing; CB-APM, Appendix A).
 
 What needs a firm's past is done on blocks of firms, what needs a month's cross-section on blocks of months, by the
-functions of :mod:`factor_ray.data.blocks`. Whoever prepares in parallel gets the same bits as whoever does at once.
+functions of :mod:`factor_ray.data.blocks`, here on as many threads as there are processors. Whoever prepares in
+parallel gets the same bits as whoever does at once.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -23,6 +25,7 @@ from factor_ray.data.screen import Census, screen_characteristics
 from factor_ray.data.windows import MonthRange
 from factor_ray.errors import InputError
 
+_MOST_THREADS = 8
 _WITHIN_MONTH = ("month_mean", "missing", "winsorised")
 
 
@@ -60,9 +63,11 @@ def prepare(
         If a setting names a column that the panel lacks, or nothing is left.
     """
     plan, left_out = plan_preparation(panel, settings or Preprocess.model_validate({}), judged)
-    block = prepare_firms(panel, plan, np.arange(len(panel)))
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    block = prepare_firms(panel, plan, np.arange(len(panel)), threads)
     kept, dropped = choose_characteristics(panel, plan, [block.census], characteristics)
-    ready, tally = prepare_months(panel, plan, [block], kept, (int(panel.months[0]), int(panel.months[-1])))
+    span = int(panel.months[0]), int(panel.months[-1])
+    ready, tally = prepare_months(panel, plan, [block], kept, span, threads)
     account = describe_preparation(panel, plan, dropped, [block.census], left_out, block.tally + tally)
     return ready.with_preparation(plan.settings.model_dump(mode="json"), account)
 

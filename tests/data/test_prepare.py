@@ -205,6 +205,22 @@ def test_large_blocks_are_worked_on_firm_by_firm_to_the_same_bits():
         assert alone.characteristics_nP.tobytes() == whole.characteristics_nP[place].tobytes()
 
 
+def test_threads_share_the_work_to_the_same_bits(monkeypatch):
+    monkeypatch.setattr("factor_ray.data.blocks._ROWS_AT_ONCE", 150)
+    panel = simulate(slots=60, months=100).panel
+    chosen = Preprocess(winsorise=0.05, consensus="impute", universe=Universe(min_history=3))
+    plan, _ = plan_preparation(panel, chosen, None)
+    kept, span = list(range(len(panel.characteristic_names))), (int(panel.months[0]), int(panel.months[-1]))
+    made = []
+    for threads in (1, 4):
+        block = prepare_firms(panel, plan, np.arange(len(panel)), threads)
+        ready, tally = prepare_months(panel, plan, [block], kept, span, threads)
+        made.append((ready, tally + block.tally, block.census.filled_P.tolist()))
+    (alone, *counted), (shared, *counted_shared) = made
+    assert same_bits(alone, shared)
+    assert counted == counted_shared
+
+
 def same_bits(one: Panel, two: Panel) -> bool:
     return (
         one.table.drop_columns(["characteristics", "consensus"]).equals(
