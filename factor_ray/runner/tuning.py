@@ -10,7 +10,8 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.search import Searcher
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 
 from factor_ray.errors import InputError, WorkError
 from factor_ray.runner.campaign import Campaign
@@ -52,9 +53,9 @@ def run_campaign(
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, shared=shared), _resources(machines)),
             tune_config=tune.TuneConfig(
-                search_alg=searcher,
+                search_alg=_UntilDone(searcher, machines.slots),
+                scheduler=_KeepActors(machines.slots),
                 num_samples=-1,
-                max_concurrent_trials=machines.slots,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
@@ -82,8 +83,13 @@ class _PackSearch(Searcher):
         self._out: dict[str, list[Pack]] = {}
         self.failure: InputError | WorkError | None = None
 
+    @property
+    def done(self) -> bool:
+        """Whether no more packs will come."""
+        return self.failure is not None or self._campaign.finished
+
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        if self.failure is not None or self._campaign.finished:
+        if self.done:
             finished: Any = Searcher.FINISHED
             return finished  # type: ignore[no-any-return]
         packs = []
@@ -133,6 +139,35 @@ class _PackSearch(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: a search is replayed from the store."""
+
+
+class _UntilDone(SearchGenerator):
+    """Tells Tune that the search is over with its last pack, before Tune would keep the actor for another."""
+
+    def __init__(self, searcher: _PackSearch, slots: int) -> None:
+        super().__init__(ConcurrencyLimiter(searcher, max_concurrent=slots))
+        self._packs = searcher
+
+    def is_finished(self) -> bool:
+        return self._packs.done or bool(super().is_finished())
+
+
+class _KeepActors(FIFOScheduler):
+    """Lets Tune keep every slot's actor while a search waits for its last pack.
+
+    By itself Tune keeps one actor for trials that are not there yet: at the end of a round all others would be stopped
+    and, once the next round is known, started anew with all their imports.
+    """
+
+    def __init__(self, slots: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._slots, self._told = slots, False
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        cache = getattr(tune_controller, "_actor_cache", None)  # there is no public way; without it runs are slower
+        if cache is not None and not self._told:
+            cache.increase_max(trial.placement_group_factory, self._slots)
+            self._told = True
 
 
 def _trial(config: dict[str, Any], shared: dict[str, Any]) -> None:

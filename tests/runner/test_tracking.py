@@ -39,12 +39,12 @@ METRICS: dict[str, Any] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def without_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No key in the environment, none in a netrc file, and no settings of the user's."""
+    """No key in the environment and no settings of the user's."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patched:
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             patched.delenv(name)
-        for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR"):
+        for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR"):
             patched.setenv(name, str(home))
         yield
 
@@ -134,7 +134,8 @@ def test_disabled_makes_no_files(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_key_auto_is_offline_and_online_is_refused(tmp_path):
+def test_without_a_key_auto_is_offline_and_online_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # no netrc file either
     assert track("auto", tmp_path).mode == "offline"
     with pytest.raises(InputError, match=r"there is no W&B key: run `wandb login`, set WANDB_API_KEY, or set"):
         track("online", tmp_path)
