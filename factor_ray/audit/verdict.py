@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,6 @@ class Verdict:
         return json.dumps(
             {"passed": self.passed, "sentences": sentences, **dataclasses.asdict(self)}, indent=1
         ).encode()
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Verdict:
-        """Read ``audit.json`` back."""
-        fields = {name: value for name, value in content.items() if name not in ("passed", "sentences")}
-        return cls(**{**fields, "findings": [Finding(**found) for found in content["findings"]]})
 
     def describe(self) -> str:
         """Return what the terminal shows."""

@@ -39,11 +39,6 @@ def format_month(month: int) -> str:
     return f"{year + 1970:04d}-{zero_based + 1:02d}"
 
 
-def year_of(month: int) -> int:
-    """Return the calendar year of a month."""
-    return int(month) // 12 + 1970
-
-
 def month_ends(months: Iterable[int]) -> npt.NDArray[np.datetime64]:
     """Return each month's last day as ``datetime64[D]`` (what files hold)."""
     following = (np.asarray(list(months), dtype=np.int64) + 1).astype("datetime64[M]").astype("datetime64[D]")

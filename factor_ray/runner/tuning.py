@@ -20,6 +20,7 @@ from factor_ray.runner.cluster import TUNE_DRIVER, Machines
 from factor_ray.runner.fitting import Context, Pack, fit_packs
 from factor_ray.runner.inputs import Inputs
 
+_TOLD: dict[str, type[InputError | WorkError]] = {"refused": InputError, "stopped": WorkError}
 _RETRIES = 3  # of a trial whose worker died; what it had stored is not fitted again
 
 
@@ -112,9 +113,10 @@ class _PackSearch(Searcher):
         error: bool = False,
     ) -> None:
         packs = self._out.pop(trial_id)
-        if result is not None and "refused" in result:
-            self.failure = self.failure or InputError(result["refused"])
-            return
+        for key, kind in _TOLD.items():
+            if result is not None and key in result:
+                self.failure = self.failure or kind(result[key])
+                return
         if error or not all(self._campaign.store.has(name) for pack in packs for name in pack.cells):
             first = packs[0]
             self.failure = self.failure or WorkError(
@@ -171,15 +173,15 @@ class _KeepActors(FIFOScheduler):
 
 
 def _trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
-    """Fit a trial's packs here, or on a worker group; input that a model refuses is told, not retried."""
+    """Fit a trial's packs here, or on a worker group; refused input and a full disk are told, not retried."""
     machines: Machines = shared["machines"]
     try:
         if machines.workers is None:
             _fit(config["packs"], shared, Context(device=_device(machines)))
         else:
             _on_worker_group(config["packs"], shared, machines)
-    except InputError as error:
-        tune.report({"packs": 0, "refused": str(error)})
+    except (InputError, WorkError) as error:
+        tune.report({"packs": 0, next(key for key, kind in _TOLD.items() if isinstance(error, kind)): str(error)})
         return
     tune.report({"packs": len(config["packs"])})
 

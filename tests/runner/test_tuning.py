@@ -9,6 +9,7 @@ from typing import Any
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.utils.object_cache import _ObjectCache
 
+from factor_ray.errors import WorkError
 from factor_ray.runner.tuning import _KeepActors, _PackSearch, _UntilDone
 
 
@@ -36,3 +37,13 @@ def test_the_search_is_over_with_its_last_pack() -> None:
     campaign.finished = True
     assert search.is_finished()
     assert search.next_trial() is None
+
+
+def test_a_full_disk_is_told_in_the_workers_own_words_and_not_retried() -> None:
+    campaign: Any = SimpleNamespace(finished=False, take=lambda: None)
+    searcher = _PackSearch(campaign, bundle=False, on_progress=lambda _: None)
+    searcher._out["trial"] = []
+    searcher.on_trial_complete("trial", {"packs": 0, "stopped": "the disk is full"})
+    assert isinstance(searcher.failure, WorkError)
+    assert str(searcher.failure) == "the disk is full"
+    assert searcher.done
