@@ -150,11 +150,23 @@ class TableData(FileData):
 class OpenapData(_Dated):
     """Open Source Asset Pricing signals and CRSP monthly returns, as downloaded."""
 
-    path_keys: ClassVar[tuple[str, ...]] = ("signals", "returns", "risk_free", "signal_doc")
+    path_keys: ClassVar[tuple[str, ...]] = ("signals", "returns", "delistings", "risk_free", "signal_doc")
 
     source: Literal["openap"]
     signals: str = Field(description="The wide table of signals (CSV, zip or Parquet), or a folder of one file each.")
-    returns: str = Field(description="CRSP's monthly file: permno, date, ret, prc, shrout; dlret, exchcd, shrcd, rf.")
+    returns: str = Field(
+        description="CRSP's monthly file: permno, date, ret, prc, shrout; dlret, exchcd, shrcd, rf; or those of CIZ."
+    )
+    delistings: str | None = Field(
+        None, description="CRSP's delisting returns where the returns lack them: permno, dlstdt, dlret, dlstcd."
+    )
+    missing_delisting_return: float | None = Field(
+        None,
+        ge=-1,
+        le=0,
+        description="Return of performance-related delistings (codes 500, 520 to 584) without a known one, as -0.3 "
+        "(Shumway, 1997); by default it stays missing.",
+    )
     risk_free: str | None = Field(None, description="A factor file of French's; else the returns need a column rf.")
     signal_doc: str | None = Field(
         None, description="SignalDoc.csv: how often signals beyond the paper's are reported."

@@ -32,6 +32,8 @@ def openap(
     *,
     risk_free: str | Path | None = None,
     signal_doc: str | Path | None = None,
+    delistings: str | Path | None = None,
+    missing_delisting_return: float | None = None,
     characteristics: Names = "cbapm",
     consensus: Sequence[str] | Literal["cbapm"] = "cbapm",
     start: str | None = None,
@@ -46,12 +48,16 @@ def openap(
         The wide table (CSV, also zipped, or Parquet) of ``permno, yyyymm`` and one column per acronym, or a folder of
         one file per predictor (``permno, yyyymm, <acronym>``).
     returns : path
-        CRSP's monthly stock file; see :func:`factor_ray.data.sources.crsp.read_crsp`.
+        CRSP's monthly stock file, classic or CIZ; see :func:`factor_ray.data.sources.crsp.read_crsp`.
     risk_free : path, optional
         A factor file of Kenneth French's with RF. None: the returns file must have a column ``rf`` (decimals).
     signal_doc : path, optional
         SignalDoc.csv of any date. It settles the frequency of signals that are not in the paper's tables; without it
         they count as annual.
+    delistings : path, optional
+        CRSP's delisting returns (``permno, dlstdt, dlret, dlstcd``) where the classic returns file lacks them.
+    missing_delisting_return : float, optional
+        Return of performance-related delistings without a known one, as -0.3 (Shumway, 1997); None: it stays missing.
     characteristics : list of str, "cbapm" or "all"
         Inputs: the 114 of CB-APM's Table D.1, all that are no consensus, or acronyms. A signal that was renamed on
         2024-08-06 is found by either name. Price, Size and STreversal, which Open Source Asset Pricing may not
@@ -83,7 +89,9 @@ def openap(
     span = (None if start is None else parse_month(start), None if end is None else parse_month(end))
     made = [name for name in FROM_CRSP if name in inputs and held.held_as(name) is None]
     wide = held.read([name for name in [*inputs, *concepts] if name not in made], span)
-    crsp, notes = read_crsp(returns, span=span)
+    crsp, notes = read_crsp(
+        returns, delistings=delistings, missing_delisting_return=missing_delisting_return, span=span
+    )
     rows = _rows(wide, crsp, notes)
     rows = rows.with_columns(_made(name, signed=not held.is_folder) for name in made)
     if made:
