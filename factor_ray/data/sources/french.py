@@ -19,6 +19,8 @@ UNTITLED = "Monthly"
 
 _MISSING = (-99.99, -999.0)
 _DATED = re.compile(r'^\s*"?(\d{4}|\d{6}|\d{8})"?\s*,')
+_DATE = re.compile(r"\d{4}|\d{6}|\d{8}")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)")
 _PERCENT = re.compile(r"\breturns?\b|\bfactors?\b", re.IGNORECASE)
 _CORNERS = ("", "date", "month", "yyyymm", "year")
 _LINEARMODELS = "dates,MktRF,SMB,HML,Mom,RF,"
@@ -30,9 +32,11 @@ def french(path: str | Path) -> dict[str, pd.DataFrame]:
     Parameters
     ----------
     path
-        The file as downloaded (zip or CSV): lines of prose, a line of column names that starts with a comma, lines of
-        ``yyyymm`` or ``yyyy`` and numbers; any number of such tables. The file of the set inside `linearmodels`
-        (``french.csv.bz2``) is known by its column names and read by its own rules (see `french_linearmodels`).
+        The file as downloaded (zip, CSV or TXT): lines of prose, a line of column names that starts with a comma,
+        lines of ``yyyymm`` or ``yyyy`` and numbers; any number of such tables. In TXT files blanks stand for commas,
+        and a name of several words is told from its neighbours by two blanks or by the columns of numbers below it.
+        The file of the set inside `linearmodels` (``french.csv.bz2``) is known by its column names and read by its
+        own rules (see `french_linearmodels`).
 
     Returns
     -------
@@ -63,14 +67,19 @@ def french(path: str | Path) -> dict[str, pd.DataFrame]:
     if not tables:
         raise InputError(
             f"{path} holds no table in French's format (a line of names, then lines of yyyymm and numbers, separated "
-            "by commas): give the CSV file or its zip as downloaded"
+            "by commas or blanks): give the CSV or TXT file or its zip as downloaded"
         )
     return tables
 
 
 def is_french(text: str) -> bool:
-    """Whether a text has French's format: prose first, then a line of names that starts with a comma, then months."""
+    """Whether a text has French's format: prose first, then a line of names that starts with a comma, then months.
+
+    In a TXT file the names start with a blank, and blanks separate the numbers.
+    """
     lines = [line for line in text.split("\n") if line.strip(" ,")]
+    if not _has_commas(text):
+        return any(above.startswith(" ") and _is_dated(below) for above, below in pairwise(lines))
     return not text.startswith(",") and any(
         above.startswith(",") and bool(_DATED.match(below)) for above, below in pairwise(lines)
     )
@@ -108,7 +117,10 @@ class _Block:
 def _blocks(text: str) -> Iterator[_Block]:
     block: _Block | None = None
     above: list[list[str]] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    lines = text.split("\n")
+    if not _has_commas(text):
+        lines = _with_commas(lines)
+    for number, line in enumerate(lines, start=1):
         cells = [cell.strip().strip('"').strip() for cell in line.split(",")]
         if not any(cells):
             above.append([])
@@ -123,6 +135,43 @@ def _blocks(text: str) -> Iterator[_Block]:
             above.append(cells)
     if block is not None:
         yield block
+
+
+def _has_commas(text: str) -> bool:
+    return any(_DATED.match(line) for line in text.split("\n"))
+
+
+def _is_dated(line: str) -> bool:
+    date, *values = line.split() or [""]
+    return bool(_DATE.fullmatch(date)) and any(_NUMBER.fullmatch(value) for value in values)
+
+
+def _with_commas(lines: list[str]) -> list[str]:
+    """Put commas between the cells of a TXT file: in rows, and in the lines of names right above them."""
+    made, above = list(lines), -1
+    for number, line in enumerate(lines):
+        if _is_dated(line):
+            if above >= 0 and not _is_dated(lines[above]):
+                made[above] = ",".join(_names(lines[above], line)) or lines[above]
+            made[number] = ",".join(line.split())
+        above = number if line.strip() else above
+    return made
+
+
+def _names(line: str, row: str) -> list[str]:
+    """Split a line of names as the row below it is; no names where it is a title, or cannot be split so."""
+    ends = [match.end() for match in re.finditer(r"\S+", row)]
+    first = line.split()[0]
+    if first.lower() in _CORNERS:
+        line = line.replace(first, " " * len(first), 1)
+    elif line[: ends[0]].strip():
+        return []
+    for names in (line.split(), re.split(r"\s{2,}", line.strip())):
+        if len(names) == len(ends) - 1:
+            return ["", *names]
+    if any(len(line[end - 1 : end + 1].replace(" ", "")) == 2 for end in ends[:-1]):
+        return []
+    return ["", *(line[start:end].strip() for start, end in pairwise([*ends[:-1], max(len(line), ends[-1])]))]
 
 
 def _opened(above: list[list[str]], line: int) -> _Block:

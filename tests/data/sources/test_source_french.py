@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from factor_ray.data.sources.french import UNTITLED, french, french_linearmodels
+from factor_ray.data.sources.french import UNTITLED, french, french_linearmodels, is_french
 from factor_ray.data.sources.monthly_table import monthly_table
 from factor_ray.errors import InputError
 
@@ -71,6 +73,101 @@ def test_zip_and_spreadsheet_copies_are_the_same(tmp_path: Path) -> None:
     for other in (french(tmp_path / "french.zip"), french(tmp_path / "padded.csv")):
         for ours, theirs in zip(plain.values(), other.values(), strict=True):
             pd.testing.assert_frame_equal(ours, theirs)
+
+
+def as_txt(text: str) -> str:
+    """Write a CSV file of French's as his TXT files are: right-aligned columns, each as wide as its widest cell."""
+    lines, made = text.split("\n"), []
+    cells = [[cell.strip() for cell in line.split(",")] for line in lines]
+    in_table = [
+        line.startswith(",") or bool(row[0].isdigit() and len(row) > 1) for line, row in zip(lines, cells, strict=True)
+    ]
+    width = 1 + max(len(cell) for row, held in zip(cells, in_table, strict=True) if held for cell in row[1:])
+    for line, row, held in zip(lines, cells, in_table, strict=True):
+        made.append(row[0].rjust(6) + "".join(cell.rjust(width) for cell in row[1:]) if held else line)
+    return "\n".join(made)
+
+
+def same_tables(ours: dict[str, pd.DataFrame], theirs: dict[str, pd.DataFrame]) -> None:
+    assert list(ours) == list(theirs)
+    for title in ours:
+        pd.testing.assert_frame_equal(ours[title], theirs[title])
+        assert ours[title].attrs == theirs[title].attrs
+
+
+def test_txt_files_are_read_as_csv_files_are(tmp_path: Path) -> None:
+    expected = french(write(tmp_path, FILE))
+    assert "192607   2.96  -2.56   0.22" in as_txt(FILE)
+    assert not is_french("a b\n1 2\n")
+    assert is_french(as_txt(FILE))
+    collapsed = "\n".join(" ".join(line.split()) if line[:6].isdigit() else line for line in as_txt(FILE).split("\n"))
+    named = as_txt(FILE).replace("      ", "Date  ", 1)
+    padded = as_txt(FILE).replace("SMB ", "SMB")
+    for text in (as_txt(FILE), named, padded, collapsed):
+        same_tables(french(write(tmp_path, text)), expected)
+    with zipfile.ZipFile(tmp_path / "french_TXT.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("F-F.txt", as_txt(FILE))
+    same_tables(french(tmp_path / "french_TXT.zip"), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_csv_file_and_its_txt_copy_hold_the_same(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    word = st.text("ABCxyz159-", min_size=1, max_size=6)
+    name = st.lists(word, min_size=1, max_size=2).map(" ".join)
+    value = st.one_of(st.floats(-60, 60).map("{:.2f}".format), st.sampled_from(["-99.99", "-999", "0.00"]))
+    pieces = ['Made by hand, from "nothing".', ""]
+    for number in range(data.draw(st.integers(1, 3))):
+        names = data.draw(st.lists(name, min_size=1, max_size=7, unique=True))
+        rows = data.draw(st.lists(st.lists(value, min_size=len(names), max_size=len(names)), min_size=1, max_size=9))
+        annual = data.draw(st.booleans())
+        dates = [f"{1930 + i}" if annual else f"1930{1 + i:02d}" for i in range(len(rows))]
+        pieces += [f"  Average Firm Size {number}, in something", "," + ",".join(names)]
+        pieces += [",".join([date, *row]) for date, row in zip(dates, rows, strict=True)] + ["", ""]
+    folder = tmp_path_factory.mktemp("txt")
+    text = "\n".join(pieces)
+    (folder / "a.csv").write_text(text)
+    (folder / "a.txt").write_text(as_txt(text))
+    same_tables(french(folder / "a.txt"), french(folder / "a.csv"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "portfolios/25_Portfolios_ME_Prior_12_2.csv",
+        "portfolios/30_Industry_Portfolios.CSV",
+        "factors/F-F_Research_Data_5_Factors_2x3.csv",
+        "factors/F-F_Momentum_Factor.CSV",
+    ],
+)
+def test_real_files_rendered_as_txt(real: Path, tmp_path: Path, name: str) -> None:
+    text = (real / name).read_text().replace("\r\n", "\n")
+    (tmp_path / "french.txt").write_text(as_txt(text))
+    same_tables(french(tmp_path / "french.txt"), french(real / name))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("        Mkt-RF", "Mkt-RF", "line of column names"),
+        ("        Mkt-RF    SMB     RF\n", "", "line of column names"),
+        ("  -1.17   0.25", "  -1.17", "2 values for 3 columns .*192608"),
+        ("   2.96  -2.56   0.22", "   2.96  -2.56", "line of column names above it, one name a column"),
+        ("  -2.56", "  x    ", "'SMB' must hold numbers; got 'x' in row 1926-07"),
+        ("192608", "192607", "1926-07 more than once"),
+        ("192607", "19260701", "mixes dates of"),
+    ],
+)
+def test_broken_txt_files(tmp_path: Path, old: str, new: str, says: str) -> None:
+    text = as_txt(FILE)
+    header = next(line for line in text.split("\n") if "Mkt-RF" in line)
+    text = text.replace(header, "        Mkt-RF    SMB     RF", 1)
+    assert old in text
+    with pytest.raises(InputError, match=says) as caught:
+        french(write(tmp_path, text.replace(old, new, 1)))
+    assert "french.csv" in str(caught.value)
 
 
 @pytest.mark.parametrize(
