@@ -10,9 +10,11 @@ from factor_ray.models.quantile.qcf import (
     factors_from_coefficients,
     fit_quantile_factors,
     monthly_coefficients,
+    window_models,
 )
 from factor_ray.models.quantile.qfm import LatentQuantileFactors, fit_latent_factors, number_of_factors
 from factor_ray.models.quantile.simulation import SimulatedQuantiles, simulate_quantiles
+from factor_ray.models.quantile.single_index import recover_index, recover_indices
 from factor_ray.models.quantile.solver import QuantileFit, quantile_regression, quantile_regressions
 from factor_ray.models.quantile.tuning import Scores, Setting, rolling_models, score_settings, select, step_one
 
@@ -40,6 +42,8 @@ __all__ = [
     "observed_factor_loadings",
     "quantile_regression",
     "quantile_regressions",
+    "recover_index",
+    "recover_indices",
     "rolling_models",
     "rolling_observed",
     "score_settings",
@@ -47,4 +51,5 @@ __all__ = [
     "simulate_quantiles",
     "step_one",
     "term_names",
+    "window_models",
 ]

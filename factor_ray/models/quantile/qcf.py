@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis, hermite_functions
-from factor_ray.models.quantile.single_index import Recovery, recover_index
+from factor_ray.models.quantile.single_index import Recovery, recover_indices
 from factor_ray.models.quantile.solver import quantile_regression, quantile_regressions
 
 Floats = npt.NDArray[np.float64]
@@ -133,7 +133,7 @@ def fit_quantile_factors(
     ridge : float
         Penalty of step 1; 0 needs as many assets as terms in every month.
     rule : "projection" or "pure_powers"
-        How step 3 finds the index; see :func:`recover_index`.
+        How step 3 finds the index; see :func:`recover_indices`.
     penalise_constant : bool
         Whether the ridge penalises the constant term as well.
 
@@ -190,6 +190,35 @@ def factors_from_coefficients(
     InputError
         If the sizes do not agree, or there are more factors than months or terms.
     """
+    window = (0, len(np.asarray(coefficients_TP)))
+    return window_models(coefficients_TP, [window], tau, factors, characteristics, order, rule)[0]
+
+
+def window_models(
+    coefficients_TP: npt.ArrayLike,
+    windows: Sequence[tuple[int, int]],
+    tau: float,
+    factors: int,
+    characteristics: int,
+    order: int,
+    rule: Recovery = "projection",
+) -> list[QuantileFactors]:
+    """Steps 2 and 3 for many windows of one sample; each model is what the window gives alone, bit for bit.
+
+    Parameters
+    ----------
+    coefficients_TP : array (T, P)
+        Step 1's coefficients of all months.
+    windows : sequence of (first, stop)
+        Positions of each window's first month and of the month after its last.
+    tau, factors, characteristics, order, rule
+        As in :func:`factors_from_coefficients`.
+
+    Raises
+    ------
+    InputError
+        If the sizes do not agree, a window leaves the sample, or there are more factors than months or terms.
+    """
     C_TP = np.asarray(coefficients_TP, dtype=np.float64)
     size = basis_size(characteristics, order)
     if C_TP.ndim != 2 or C_TP.shape[1] != size:
@@ -197,21 +226,28 @@ def factors_from_coefficients(
             f"Coefficients must be months x {size} terms for {characteristics} characteristics and order {order}; got "
             f"shape {C_TP.shape}"
         )
-    if not 1 <= factors <= min(C_TP.shape):
-        raise InputError(
-            f"factors must lie between 1 and the smaller of {C_TP.shape[0]} months and {size} terms; got {factors}: "
-            f"use fewer factors or more months"
-        )
+    for first, stop in windows:
+        if not 0 <= first <= stop <= len(C_TP):
+            raise InputError(f"Windows must lie within the {len(C_TP)} months; got one from {first} to before {stop}")
+        if not 1 <= factors <= min(stop - first, size):
+            raise InputError(
+                f"factors must lie between 1 and the smaller of {stop - first} months and {size} terms; got {factors}: "
+                f"use fewer factors or more months"
+            )
+    if not windows:
+        return []
+    parts = [_factors_and_betas(C_TP[first:stop], factors) for first, stop in windows]
+    thetas_KD, b_KJ = recover_indices(np.concatenate([B_RP for _, B_RP in parts]), characteristics, order, rule)
+    return [
+        QuantileFactors(tau, F_TR, B_RP, thetas_KD[begin : begin + factors], b_KJ[begin : begin + factors])
+        for begin, (F_TR, B_RP) in zip(range(0, len(thetas_KD), factors), parts, strict=True)
+    ]
+
+
+def _factors_and_betas(C_TP: Floats, factors: int) -> tuple[Floats, Floats]:
+    """Step 2."""
     root = np.sqrt(len(C_TP))
     left, singular, right = np.linalg.svd(C_TP, full_matrices=False)
     sign_R = np.where(left.mean(axis=0) < 0.0, -1.0, 1.0)[:factors]
-    F_TR = root * left[:, :factors] * sign_R
     B_RP = (singular[:factors] * sign_R / root)[:, None] * right[:factors]
-    indices = [recover_index(beta_P, characteristics, order, rule) for beta_P in B_RP]
-    return QuantileFactors(
-        tau=tau,
-        factors=F_TR,
-        betas=B_RP,
-        thetas=np.array([theta_D for theta_D, _ in indices]),
-        loading_coefficients=np.array([b_J for _, b_J in indices]),
-    )
+    return root * left[:, :factors] * sign_R, B_RP

@@ -1,7 +1,8 @@
-"""Step 3 of QCF: from one factor's sieve coefficients to its index and its loading function.
+"""Step 3 of QCF: from factors' sieve coefficients to their indices and loading functions.
 
 Without error ``beta_k = (b_k0, b_k1 a_1(theta_k)', ..., b_k,m-1 a_{m-1}(theta_k)')'``, with a_j(theta) of
-:mod:`factor_ray.models.quantile.hermite`. Axes: D characteristic, P term, J degree (0 to m - 1).
+:mod:`factor_ray.models.quantile.hermite`. Axes: K factor, D characteristic, P term, J degree
+(0 to m - 1).
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.hermite import basis_size, degree_slices, exponents, index_coefficients
+from factor_ray.models.quantile.index_ascent import nearest_indices
 
 Floats = npt.NDArray[np.float64]
 Recovery = Literal["projection", "pure_powers"]
@@ -22,12 +23,23 @@ Recovery = Literal["projection", "pure_powers"]
 def recover_index(
     beta: npt.ArrayLike, characteristics: int, order: int, rule: Recovery = "projection"
 ) -> tuple[Floats, Floats]:
-    """Index theta and loading coefficients b of one factor.
+    """Index theta (D,) and loading coefficients b (J,) of one factor with coefficients beta (P,).
+
+    See :func:`recover_indices`, which gives the same bits.
+    """
+    thetas_KD, b_KJ = recover_indices(np.asarray(beta, dtype=np.float64)[None], characteristics, order, rule)
+    return thetas_KD[0], b_KJ[0]
+
+
+def recover_indices(
+    betas: npt.ArrayLike, characteristics: int, order: int, rule: Recovery = "projection"
+) -> tuple[Floats, Floats]:
+    """Indices and loading coefficients of many factors, each independent of the others, bit for bit.
 
     Parameters
     ----------
-    beta : array (P,)
-        The factor's coefficients of every term of the sieve.
+    betas : array (K, P)
+        The factors' coefficients of every term of the sieve.
     characteristics, order : int
         D and m; ``P = basis_size(D, m)``, and m is at least 2: a constant has no index.
     rule : "projection" or "pure_powers"
@@ -38,34 +50,38 @@ def recover_index(
 
     Returns
     -------
-    theta : array (D,)
-        Of unit length, its first element positive.
-    b : array (J,)
-        ``g(w) = sum_j b_j h_j(w)``.
+    thetas : array (K, D)
+        Of unit length, their first elements positive.
+    b : array (K, J)
+        ``g_k(w) = sum_j b_kj h_j(w)``.
 
     Raises
     ------
     InputError
-        If beta has not P finite elements, order is below 2, or the rule is unknown.
+        If betas are not K x P finite numbers, order is below 2, or the rule is unknown.
     """
-    beta_P = np.asarray(beta, dtype=np.float64)
+    betas_KP = np.asarray(betas, dtype=np.float64)
     if order < 2:
         raise InputError(f"An index needs a sieve of order 2 or more; got order {order}, which is a constant alone")
     size = basis_size(characteristics, order)
-    if beta_P.shape != (size,) or not np.isfinite(beta_P).all():
+    if betas_KP.ndim != 2 or betas_KP.shape[1] != size or not np.isfinite(betas_KP).all():
         raise InputError(
-            f"beta must hold {size} finite numbers for {characteristics} characteristics and order {order}; got shape "
-            f"{beta_P.shape} with {int(np.isfinite(beta_P).sum())} finite"
+            f"Every beta must hold {size} finite numbers for {characteristics} characteristics and order {order}; got "
+            f"shape {betas_KP.shape[1:]} with {int(np.isfinite(betas_KP).sum())} finite in {len(betas_KP)} betas"
         )
-    places = degree_slices(characteristics, order)
     if rule not in ("projection", "pure_powers"):
         raise InputError(f"rule must be 'projection' or 'pure_powers'; got {rule!r}")
-    if rule == "projection":
-        theta_D = _unit(_nearest_index(beta_P, characteristics, order))
-        a_P = index_coefficients(theta_D, order)
-        return theta_D, np.array([a_P[place] @ beta_P[place] for place in places])
-    theta_D = _unit(beta_P[places[1]])
-    return theta_D, _from_pure_powers(beta_P, theta_D, order)
+    if rule == "pure_powers":
+        thetas_KD = np.array([_unit(beta_P[1 : 1 + characteristics]) for beta_P in betas_KP])
+        return thetas_KD, np.array(
+            [_from_pure_powers(beta_P, theta_D, order) for beta_P, theta_D in zip(betas_KP, thetas_KD, strict=True)]
+        )
+    directions_KD = betas_KP[:, 1 : 1 + characteristics].copy()
+    varying_K = betas_KP[:, 1:].any(axis=1)
+    if order > 2 and varying_K.any():
+        directions_KD[varying_K] = nearest_indices(betas_KP[varying_K], characteristics, order)
+    thetas_KD = np.array([_unit(direction_D) for direction_D in directions_KD])
+    return thetas_KD, _projected(betas_KP, thetas_KD, order)
 
 
 def _unit(direction_D: Floats) -> Floats:
@@ -76,47 +92,11 @@ def _unit(direction_D: Floats) -> Floats:
     return np.asarray(direction_D * (np.copysign(1.0, direction_D[0]) / norm), dtype=np.float64)
 
 
-def _nearest_index(beta_P: Floats, characteristics: int, order: int) -> Floats:
-    """The theta of the projection rule, the best of several ascents.
-
-    With ``q_j(theta) = a_j(theta)'beta_j``, homogeneous of degree j, the gradient of q_j is ``G_j a_{j-1}(theta)``
-    where ``G_j[l, s] = sqrt(j (s_l + 1)) beta_{s + e_l}``, and ``q_j = theta' grad q_j / j``. The leading left singular
-    vectors of each G_j are where the ascents start: without error theta is the first of all of them.
-    """
-    places = degree_slices(characteristics, order)
-    varying = float(np.linalg.norm(beta_P[1:]))
-    if order == 2 or varying == 0.0:
-        return np.asarray(beta_P[places[1]], dtype=np.float64)
-    gradients = _gradient_maps(beta_P / varying, characteristics, order)
-
-    def loss(direction_D: Floats) -> tuple[float, Floats]:
-        length = float(np.linalg.norm(direction_D))
-        theta_D = direction_D / length
-        a_P = index_coefficients(theta_D, order - 1)  # the gradients hold the highest degree
-        value, slope_D = 0.0, np.zeros(characteristics)
-        for j, gradient in enumerate(gradients, start=1):
-            change_D = gradient @ a_P[places[j - 1]]
-            q = float(theta_D @ change_D) / j
-            value += q**2
-            slope_D += 2.0 * q * change_D
-        return -value, -(slope_D - (theta_D @ slope_D) * theta_D) / length
-
-    starts = [column for gradient in gradients for column in np.linalg.svd(gradient, full_matrices=False)[0].T[:2]]
-    ascents = [minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-9}) for start in starts]
-    best = min(ascents, key=lambda ascent: float(ascent.fun))
-    return np.asarray(best.x, dtype=np.float64)
-
-
-def _gradient_maps(beta_P: Floats, characteristics: int, order: int) -> list[Floats]:
-    p_PD = exponents(characteristics, order)
-    place = {tuple(p): number for number, p in enumerate(p_PD.tolist())}
-    maps = []
-    for j, lower in enumerate(degree_slices(characteristics, order)[:-1], start=1):
-        raised = np.array(
-            [[place[tuple(s)] for s in p_PD[lower] + step] for step in np.eye(characteristics, dtype=int)]
-        )
-        maps.append(np.sqrt(j * (p_PD[lower].T + 1.0)) * beta_P[raised])
-    return maps
+def _projected(betas_KP: Floats, thetas_KD: Floats, order: int) -> Floats:
+    """``b_j = a_j(theta)'beta_j``."""
+    places = degree_slices(thetas_KD.shape[1], order)
+    products_KP = np.array([index_coefficients(theta_D, order) for theta_D in thetas_KD]) * betas_KP
+    return np.stack([products_KP[:, place].sum(axis=1) for place in places], axis=1)
 
 
 def _from_pure_powers(beta_P: Floats, theta_D: Floats, order: int) -> Floats:

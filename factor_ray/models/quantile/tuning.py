@@ -16,7 +16,7 @@ from factor_ray.errors import InputError
 from factor_ray.models.quantile.alignment import align
 from factor_ray.models.quantile.certificate import pinball
 from factor_ray.models.quantile.hermite import hermite_basis
-from factor_ray.models.quantile.qcf import Month, QuantileFactors, factors_from_coefficients
+from factor_ray.models.quantile.qcf import Month, QuantileFactors, window_models
 from factor_ray.models.quantile.single_index import Recovery
 from factor_ray.models.quantile.solver import quantile_regressions
 
@@ -112,10 +112,10 @@ def rolling_models(
     C_TP = np.asarray(coefficients_TP, dtype=np.float64)
     if not 1 <= first <= len(C_TP):
         raise InputError(f"first must lie between 1 and the {len(C_TP)} months; got {first}")
+    ends = range(first, len(C_TP) + 1)
+    windows = [(0 if window is None else max(month - window, 0), month) for month in ends]
     models: list[QuantileFactors] = []
-    for month in range(first, len(C_TP) + 1):
-        begin = 0 if window is None else max(month - window, 0)
-        model = factors_from_coefficients(C_TP[begin:month], tau, factors, characteristics, order, rule=rule)
+    for model in window_models(C_TP, windows, tau, factors, characteristics, order, rule):
         models.append(align(model, models[-1]) if models else model)
     return models
 

@@ -10,7 +10,12 @@ from scipy.stats import t as student
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.hermite import basis_size, degree_slices, hermite_functions, index_coefficients
-from factor_ray.models.quantile.qcf import factors_from_coefficients, fit_quantile_factors, monthly_coefficients
+from factor_ray.models.quantile.qcf import (
+    factors_from_coefficients,
+    fit_quantile_factors,
+    monthly_coefficients,
+    window_models,
+)
 from factor_ray.models.quantile.single_index import recover_index
 
 # Orthogonal indices and loadings without constants make beta_1'beta_2 = 0, as the identification asks.
@@ -151,3 +156,22 @@ def test_refuses_in_words():
         recover_index(planted_betas()[0], 3, 3, "best")
     with pytest.raises(InputError, match="10 finite numbers"):
         recover_index(np.full(10, np.nan), 3, 3)
+
+
+@pytest.mark.parametrize("rule", ["projection", "pure_powers"])
+def test_windows_of_a_sample_are_what_they_are_alone(rule):
+    rng = np.random.default_rng(3)
+    coefficients = planted_factors(30, rng) @ planted_betas() + 0.1 * rng.standard_normal((30, 10))
+    windows = [(0, 12), (3, 15), (0, 30), (25, 30)]
+    models = window_models(coefficients, windows, 0.3, 3, 3, 3, rule)
+    for (first, stop), model in zip(windows, models, strict=True):
+        alone = factors_from_coefficients(coefficients[first:stop], 0.3, 3, 3, 3, rule=rule)
+        for name in ("factors", "betas", "thetas", "loading_coefficients"):
+            np.testing.assert_array_equal(getattr(model, name), getattr(alone, name))
+        left, singular, right = np.linalg.svd(coefficients[first:stop], full_matrices=False)
+        np.testing.assert_allclose(model.factors @ model.betas, left[:, :3] * singular[:3] @ right[:3], atol=1e-12)
+    assert window_models(coefficients, [], 0.3, 3, 3, 3) == []
+    with pytest.raises(InputError, match="within the 30 months; got one from 25 to before 31"):
+        window_models(coefficients, [(25, 31)], 0.3, 3, 3, 3)
+    with pytest.raises(InputError, match="smaller of 2 months"):
+        window_models(coefficients, [(0, 12), (3, 5)], 0.3, 3, 3, 3)
