@@ -185,7 +185,7 @@ class FrenchData(_Dated):
     path_keys: ClassVar[tuple[str, ...]] = ("path", "market")
 
     source: Literal["french"]
-    path: str | None = Field(None, description="A portfolio file (zip or CSV); none: the set inside linearmodels.")
+    path: str | None = Field(None, description="A portfolio file (zip, CSV or TXT); none: the set inside linearmodels.")
     market: str | None = Field(None, description="A factor file of French's: the market (betas) and risk-free rate.")
     weights: Literal["value", "equal"] = Field("value", description="Which of the file's returns to take.")
 
@@ -196,7 +196,10 @@ class DailyPricesData(_Dated):
     path_keys: ClassVar[tuple[str, ...]] = ("path", "market")
 
     source: Literal["daily_prices"]
-    path: str = Field(description="Open, high, low, close, volume by day and asset, long or wide, CSV or Parquet.")
+    path: str = Field(
+        description="Open, high, low, close, volume by day and asset, long or wide, CSV or Parquet; or a folder of one "
+        "file per asset."
+    )
     market: str | None = Field(None, description="A factor file of French's: the market (betas) and risk-free rate.")
     characteristics: Names | Literal["all"] = Field("all", description="Inputs, among the 22; all that the data give.")
     consensus: Names = Field((), description="Those of the 22 that the bottleneck predicts; never inputs.")

@@ -32,7 +32,8 @@ def daily_prices(
     Parameters
     ----------
     path : path
-        Long or wide, CSV or Parquet; see :func:`factor_ray.data.sources.daily_prices.read_daily_prices`.
+        Long or wide, CSV or Parquet, or a folder of one file per asset; see
+        :func:`factor_ray.data.sources.daily_prices.read_daily_prices`.
     market : path, optional
         A factor file of Kenneth French's, with the market's excess return (for betas) and the risk-free rate. None:
         the mean return of all assets stands in for the market, and returns are taken as excess returns.

@@ -1,26 +1,17 @@
-"""Daily prices and volumes of many assets, long or wide, as one sorted long table."""
+"""Daily prices and volumes of many assets, in one file or a folder of files, as one sorted long table."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from pathlib import Path
 
 import polars as pl
 
-from factor_ray.data.sources._files import is_workbook, read_bytes, read_text
+from factor_ray.data.sources.daily_layouts import read_layout
 from factor_ray.errors import InputError
 
-_FIELDS = ("open", "high", "low", "close", "volume", "adjusted")
-_FIELD = r"(?P<field>adj(?:usted)?[ _.]?close|open|high|low|close|vol(?:ume)?)"
-_APART = r"[\s_.:,'\"()-]+"
-_FIELD_ALONE = re.compile(rf"^{_FIELD}$", re.IGNORECASE)
-_FIELD_LAST = re.compile(rf"^[('\"]*(?P<asset>.+?){_APART}{_FIELD}['\")]*$", re.IGNORECASE)
-_FIELD_FIRST = re.compile(rf"^[('\"]*{_FIELD}{_APART}(?P<asset>.+?)['\")]*$", re.IGNORECASE)
-_ASSETS = ("ticker", "symbol", "asset", "permno", "tic", "isin", "cusip", "id", "name", "stock")
-_DATES = ("date", "datetime", "timestamp", "day", "time", "dates")
-_DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%m/%d/%Y", "%Y/%m/%d")
+_PACKED = (".gz", ".bz2", ".zip")
+_SUFFIXES = (".csv", ".txt", ".parquet", ".pq")
+_LEAST_DAYS = 5  # of a typical month of daily prices
 
 
 def read_daily_prices(path: str | Path) -> pl.DataFrame:
@@ -32,7 +23,9 @@ def read_daily_prices(path: str | Path) -> pl.DataFrame:
         CSV (comma, semicolon or tab; also zipped) or Parquet. Long: one row per asset and day, with a date, an asset
         (ticker, symbol, asset, permno, ...) and open, high, low, close, volume, of which close must be there. Wide:
         one row a day and one column per field and asset, named by both (``AAPL_Close``, ``Close AAPL``) or in two
-        header rows as yfinance writes them; or closes only, one column per asset. Case does not matter.
+        header rows as yfinance writes them; or closes only, one column per asset. Case does not matter, nor do the
+        angle brackets of stooq (``<CLOSE>``). Or a folder of such files, commonly one per asset, which is then named
+        by the file (``AAPL.csv``, ``aapl.us.txt``, ``BRK.B.parquet``) where no column names it.
 
     Returns
     -------
@@ -45,11 +38,54 @@ def read_daily_prices(path: str | Path) -> pl.DataFrame:
     Raises
     ------
     InputError
-        If the file cannot be read, has no date, asset or close, dates are not daily, a cell is no number, an asset has
-        two different rows for a day, or a volume is negative.
+        If a file cannot be read, has no date, asset or close, dates are not daily, a cell is no number, an asset has
+        two different rows for a day, a volume is negative, or some files of a folder have adjusted closes and others
+        have none.
     """
     path = Path(path)
-    table = _long(path, _read(path))
+    table = _of_folder(path) if path.is_dir() else _checked(path, read_layout(path))
+    _require_daily(path, table, least=1)
+    positive = [pl.when(pl.col(name) > 0).then(name).alias(name) for name in ("open", "high", "low")]
+    ordered = pl.col("high") >= pl.col("low")
+    return table.with_columns(positive).with_columns(
+        [pl.when(ordered).then(name).alias(name) for name in ("high", "low")]
+    )
+
+
+def _of_folder(folder: Path) -> pl.DataFrame:
+    files = sorted(file for file in folder.iterdir() if _ticker(file) is not None and file.is_file())
+    if not files:
+        raise InputError(f"{folder} holds no CSV or Parquet file: give the folder of one file per asset itself")
+    empty = [file.name for file in files if file.stat().st_size == 0]
+    if empty:
+        some = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
+        raise InputError(f"{folder} holds {len(empty)} empty files ({some}): remove them")
+    read = {file: read_layout(file, _ticker(file)) for file in files}
+    adjusted = {file: table["adjusted"].null_count() < table.height for file, table in read.items()}
+    if len(set(adjusted.values())) > 1:
+        without, beside = (next(f.name for f, has in adjusted.items() if has == held) for held in (False, True))
+        raise InputError(f"{folder}: {beside} has adjusted closes and {without} has none: give all files alike")
+    checked = {file: _checked(file, table) for file, table in read.items()}
+    for file, table in checked.items():
+        _require_daily(file, table, least=3)
+    whole = pl.concat(checked.values()).unique().sort("asset", "date")
+    again = whole.filter(pl.struct("asset", "date").is_duplicated())
+    if again.height:
+        key = {"asset": again["asset"][0], "date": again["date"][0]}
+        names = " and ".join(file.name for file, table in checked.items() if table.filter(**key).height)
+        raise InputError(f"{folder}: {names} have different rows for {_which(again)}: keep one row per asset and day")
+    return whole
+
+
+def _ticker(file: Path) -> str | None:
+    """A file's name without its endings; None where it is none of daily prices."""
+    plain = file.with_suffix("") if file.suffix.lower() in _PACKED else file
+    if plain.suffix.lower() in _SUFFIXES:
+        plain = plain.with_suffix("")
+    return None if plain == file or file.name.startswith(".") else plain.name
+
+
+def _checked(path: Path, table: pl.DataFrame) -> pl.DataFrame:
     wrong = table.filter(pl.col("volume") < 0)
     if wrong.height:
         raise InputError(f"{path}: volume must not be negative; {_which(wrong)} has {wrong['volume'][0]}: mend it")
@@ -59,138 +95,15 @@ def read_daily_prices(path: str | Path) -> pl.DataFrame:
         raise InputError(f"{path} has different rows for {_which(again)}: keep one row per asset and day")
     if table.is_empty():
         raise InputError(f"{path} holds no positive close price: give a file of daily prices")
-    days = table.group_by("asset", pl.col("date").dt.truncate("1mo")).len()["len"].median()
-    if isinstance(days, float) and days < 5:
+    return table
+
+
+def _require_daily(path: Path, table: pl.DataFrame, *, least: int) -> None:
+    """Refuse what has few days in a typical month, if it has as many months as can tell."""
+    counts = table.group_by("asset", pl.col("date").dt.truncate("1mo")).len()["len"]
+    days = counts.median()
+    if len(counts) >= least and isinstance(days, float) and days < _LEAST_DAYS:
         raise InputError(f"{path} must hold daily prices; it has {days:g} days in a typical month: give daily data")
-    positive = [pl.when(pl.col(name) > 0).then(name).alias(name) for name in ("open", "high", "low")]
-    ordered = pl.col("high") >= pl.col("low")
-    return table.with_columns(positive).with_columns(
-        [pl.when(ordered).then(name).alias(name) for name in ("high", "low")]
-    )
-
-
-def _read(path: Path) -> pl.DataFrame:
-    content = read_bytes(path)
-    if content.startswith(b"PAR1"):
-        try:
-            return pl.read_parquet(io.BytesIO(content))
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise InputError(f"{path} is a damaged or truncated Parquet file ({error}): download it again") from error
-    if is_workbook(content):
-        raise InputError(f"{path} is an Excel workbook; daily prices are read from CSV or Parquet: save it as CSV")
-    text = read_text(path).lstrip("\n")
-    first, _, rest = text.partition("\n")
-    delimiter = max(",;\t", key=first.count)
-    names, body = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))], rest
-    if len(names) < 2:
-        raise InputError(f"{path} must be delimited by commas, semicolons or tabs; its first line is {first[:60]!r}")
-    if len(set(names[1:])) < len(names[1:]):
-        names, body = _two_headers(path, names, rest, delimiter)
-    if len(set(names)) < len(names):
-        raise InputError(f"{path} has two columns named {next(n for n in names if names.count(n) > 1)!r}: remove one")
-    try:
-        return pl.read_csv(
-            io.BytesIO(body.encode()),
-            separator=delimiter,
-            has_header=False,
-            new_columns=names,
-            infer_schema_length=None,
-            null_values=["", "NA", "NaN", "nan", "null"],
-        )
-    except (pl.exceptions.PolarsError, ValueError) as error:
-        raise InputError(
-            f"{path} is not one table ({str(error).splitlines()[0]}): mend it or download it again"
-        ) from error
-
-
-def _two_headers(path: Path, first: list[str], rest: str, delimiter: str) -> tuple[list[str], str]:
-    line, _, body = rest.partition("\n")
-    second = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
-    of_fields = [all(_FIELD_ALONE.match(name) for name in names[1:]) for names in (first, second)]
-    if len(second) != len(first) or not any(of_fields):
-        repeated = next(name for name in first if first.count(name) > 1)
-        raise InputError(f"{path} has two columns named {repeated!r}: rename or remove one")
-    third, _, below = body.partition("\n")
-    if third.split(delimiter)[0].strip().lower() in _DATES:
-        body = below
-    return ["date", *(f"{a} {b}" for a, b in zip(first[1:], second[1:], strict=True))], body
-
-
-def _long(path: Path, table: pl.DataFrame) -> pl.DataFrame:
-    lower = {name.lower().strip(): name for name in table.columns}
-    date = next((lower[name] for name in _DATES if name in lower), table.columns[0])
-    dates = _dates(path, table[date])
-    fields = {_field(match): name for name in table.columns if (match := _FIELD_ALONE.match(name.strip()))}
-    asset = next((lower[name] for name in _ASSETS if name in lower), None)
-    names_assets = asset is not None and not table[asset].dtype.is_numeric()
-    if "close" not in fields and not names_assets and not dates.is_duplicated().any():
-        return _of_wide(path, table.drop(date), dates)
-    if asset is None or "close" not in fields:
-        raise InputError(
-            f"{path} must have a column of assets (named {', '.join(_ASSETS[:4])}) and one named close; it has "
-            f"{table.columns}: rename them"
-        )
-    columns = [_numbers(path, table[original]).alias(name) for name, original in fields.items()]
-    return _completed(pl.DataFrame([table[asset].cast(pl.String).alias("asset"), dates, *columns]))
-
-
-def _of_wide(path: Path, table: pl.DataFrame, dates: pl.Series) -> pl.DataFrame:
-    patterns = (_FIELD_LAST, _FIELD_FIRST)
-    # One order for all columns: with Lowe's ticker, "Open LOW" alone could be read both ways.
-    named = next((one for one in patterns if all(one.match(name) for name in table.columns)), None)
-    odd = next((name for name in table.columns if not any(one.match(name) for one in patterns)), None)
-    if named is None and any(one.match(name) for one in patterns for name in table.columns):
-        raise InputError(
-            f"{path} must name all columns but the date by asset and field in one order, as AAPL_Close or Close_AAPL; "
-            f"got {odd or table.columns[0]!r}: rename or remove it"
-        )
-    pieces: dict[str, list[pl.Series]] = {}
-    for name in table.columns:
-        match = named.match(name) if named else None
-        asset, field = (match["asset"], _field(match)) if match else (name, "close")
-        pieces.setdefault(asset, []).append(_numbers(path, table[name]).alias(field))
-    without = next((asset for asset, columns in pieces.items() if "close" not in {c.name for c in columns}), None)
-    if without is not None or not pieces:
-        raise InputError(f"{path} has no close for {without!r}: name columns as in AAPL_Close")
-    return pl.concat(
-        _completed(pl.DataFrame([dates, *columns]).with_columns(asset=pl.lit(asset)))
-        for asset, columns in pieces.items()
-    )
-
-
-def _field(match: re.Match[str]) -> str:
-    field = match["field"].lower()
-    return "adjusted" if field.startswith("adj") else "volume" if field == "vol" else field
-
-
-def _dates(path: Path, column: pl.Series) -> pl.Series:
-    if column.dtype in (pl.Date, pl.Datetime):
-        dates = column.cast(pl.Date)
-    else:
-        text = column.cast(pl.String).str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2})[ T].*$", "${1}")
-        parsed = (text.str.to_date(form, strict=False) for form in _DATE_FORMATS)
-        dates = next((dates for dates in parsed if not dates.null_count()), pl.Series([None]))
-    if dates.null_count():
-        raise InputError(
-            f"{path}: column {column.name!r} must hold dates YYYY-MM-DD, yyyymmdd or month/day/year, the same in all "
-            f"rows; it begins with {column[0]!r}: mend it"
-        )
-    return dates.alias("date")
-
-
-def _numbers(path: Path, column: pl.Series) -> pl.Series:
-    if column.dtype.is_numeric() or column.dtype == pl.Null:
-        return column.cast(pl.Float64).fill_nan(None)
-    numbers = column.cast(pl.String).str.strip_chars().str.replace_all(",", "").cast(pl.Float64, strict=False)
-    wrong = column.filter(numbers.is_null() & column.is_not_null())
-    if len(wrong):
-        raise InputError(f"{path}: column {column.name!r} must hold numbers; got {wrong[0]!r}: mend it")
-    return numbers
-
-
-def _completed(table: pl.DataFrame) -> pl.DataFrame:
-    absent = [pl.lit(None, pl.Float64).alias(name) for name in _FIELDS if name not in table.columns]
-    return table.with_columns(absent).select("asset", "date", *_FIELDS)
 
 
 def _adjusted(table: pl.DataFrame) -> pl.DataFrame:

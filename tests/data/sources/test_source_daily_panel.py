@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factor_ray.data.load import load
 from factor_ray.data.months import format_month
+from factor_ray.data.settings import DailyPricesData
 from factor_ray.data.sources.daily_panel import daily_prices
 from factor_ray.errors import InputError
 
@@ -62,6 +64,16 @@ def test_a_shuffled_file_gives_the_same_panel(prices: Path, tmp_path: Path) -> N
     pd.read_csv(prices).sample(frac=1.0, random_state=1).to_csv(tmp_path / "shuffled.csv", index=False)
     ours, theirs = daily_prices(prices).to_frame(), daily_prices(tmp_path / "shuffled.csv").to_frame()
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-6)
+
+
+def test_a_folder_gives_the_same_panel_and_its_files_are_in_the_lineage(prices: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "prices"
+    folder.mkdir()
+    for ticker, own in pd.read_csv(prices).groupby("ticker"):
+        own.drop(columns="ticker").to_csv(folder / f"{ticker}.csv", index=False)
+    loaded = load(DailyPricesData.model_validate({"source": "daily_prices", "path": str(folder)}))
+    pd.testing.assert_frame_equal(loaded.panel.to_frame(), daily_prices(prices).to_frame())
+    assert [file["name"] for file in loaded.lineage["panel"]["files"]] == ["A.csv", "B.csv", "C.csv"]
 
 
 def test_what_cannot_be_used_is_refused(prices: Path, tmp_path: Path) -> None:

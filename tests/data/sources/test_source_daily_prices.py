@@ -140,6 +140,106 @@ def test_ragged_lines_and_missing_closes(tmp_path: Path) -> None:
         read_daily_prices(path)
 
 
+def folder_of(folder: Path, table: pd.DataFrame, ending: str = ".csv") -> Path:
+    folder.mkdir()
+    for ticker, own in table.groupby("Ticker"):
+        bare = own.drop(columns="Ticker")
+        if ending == ".parquet":
+            bare.to_parquet(folder / f"{ticker}{ending}")
+        else:
+            bare.to_csv(folder / f"{ticker}{ending}", index=False)
+    return folder
+
+
+def test_a_folder_of_one_file_per_ticker_is_the_same_table(tmp_path: Path) -> None:
+    table = long_table()
+    table.to_csv(tmp_path / "long.csv", index=False)
+    expected = read_daily_prices(tmp_path / "long.csv")
+    for ending in (".csv", ".parquet", ".csv.gz"):
+        folder = folder_of(tmp_path / ending[1:], table, ending)
+        (folder / ".hidden.csv").write_text("x")
+        (folder / "readme.md").write_text("x")
+        assert read_daily_prices(folder).equals(expected), ending
+    years = tmp_path / "named"
+    years.mkdir()
+    for number, part in enumerate((table.iloc[:20], table.iloc[15:])):  # five rows are in both
+        part.to_csv(years / f"part{number}.csv", index=False)
+    assert read_daily_prices(years).equals(expected)
+
+
+def test_files_of_yahoo_and_of_stooq(tmp_path: Path) -> None:
+    table = long_table(assets=("AAPL.US",)).drop(columns="Ticker")
+    yahoo, stooq, dump = tmp_path / "yahoo", tmp_path / "stooq", tmp_path / "dump"
+    for folder in (yahoo, stooq, dump):
+        folder.mkdir()
+    table.assign(**{"Adj Close": table["Close"]})[
+        ["Date", "Open", "High", "Low", "Close", "Adj Close", "Volume"]
+    ].to_csv(yahoo / "AAPL.US.csv", index=False)
+    table.to_csv(stooq / "AAPL.US.txt", index=False)
+    own = table.assign(Ticker="AAPL.US", Per="D", Time="000000", Openint=0, Date=table["Date"].dt.strftime("%Y%m%d"))
+    own = own[["Ticker", "Per", "Date", "Time", "Open", "High", "Low", "Close", "Volume", "Openint"]]
+    own.columns = pd.Index([f"<{name.upper()}>".replace("VOLUME", "VOL") for name in own.columns])
+    own.to_csv(dump / "some.txt", index=False)
+    expected = read_daily_prices(stooq)
+    assert expected["asset"].unique().to_list() == ["AAPL.US"]
+    assert read_daily_prices(yahoo).equals(expected)
+    assert read_daily_prices(dump).equals(expected)
+    table.rename(columns={"Close": "Adj. Close"}).to_csv(stooq / "AAPL.US.txt", index=False)
+    assert read_daily_prices(stooq).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("AAA.csv", lambda t: t.assign(Close="x"), r"AAA\.csv: column 'Close' must hold numbers; got 'x'"),
+        ("AAA.csv", lambda t: t.drop(columns="Close"), r"AAA\.csv must have .* one named close"),
+        ("AAA.csv", lambda t: t.assign(Volume=-1), r"AAA\.csv: volume must not be negative; 'AAA'"),
+        ("AAA.csv", lambda t: t.assign(Close=0.0), r"AAA\.csv holds no positive close"),
+        ("AAA.csv", lambda t: t.assign(Date="2020-13-01"), r"AAA\.csv: column 'Date' must hold dates"),
+        (
+            "AAA.csv",
+            lambda t: t.assign(Date=pd.date_range("2020-01-31", periods=len(t), freq="ME")),
+            r"AAA\.csv must hold daily prices; it has 1 days in a typical month",
+        ),
+        (
+            "aaa.csv",
+            lambda t: t.assign(Ticker="BBB", Close=1.0),
+            r"BBB\.csv and aaa\.csv have different rows for 'BBB'",
+        ),
+        (
+            "AAA.csv",
+            lambda t: t.assign(**{"Adj Close": t["Close"]}),
+            r"AAA\.csv has adjusted closes and BBB\.csv has none",
+        ),
+        ("AAA.csv", lambda t: pd.concat([t, t.iloc[:1].assign(Close=1.0)]), r"AAA\.csv has different rows for 'AAA'"),
+    ],
+)
+def test_a_broken_file_of_a_folder_is_named(tmp_path: Path, name: str, change: object, says: str) -> None:
+    table = long_table(assets=("AAA", "BBB"), days=80)
+    folder = folder_of(tmp_path / "prices", table)
+    (folder / "AAA.csv").unlink()
+    own = table[table["Ticker"] == "AAA"].drop(columns="Ticker")
+    change(own).to_csv(folder / name, index=False)  # type: ignore[operator]
+    with pytest.raises(InputError, match=says) as caught:
+        read_daily_prices(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_files_of_a_folder_are_named_at_once(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "prices", long_table())
+    for name in "zyx":
+        (folder / f"{name}.txt").write_text("")
+    with pytest.raises(InputError, match=r"3 empty files \(x\.txt, y\.txt, z\.txt\): remove them"):
+        read_daily_prices(folder)
+
+
+def test_the_real_file_one_ticker_a_file(real: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(real / "panels/us_daily_ohlcv_A.parquet")
+    table = table[table["Ticker"].isin(table["Ticker"].unique()[:12])]
+    table.to_parquet(tmp_path / "some.parquet")
+    assert read_daily_prices(folder_of(tmp_path / "prices", table)).equals(read_daily_prices(tmp_path / "some.parquet"))
+
+
 def test_the_real_file(real: Path) -> None:
     prices = read_daily_prices(real / "panels/us_daily_ohlcv_A.parquet")
     assert prices.height == 637_297

@@ -48,7 +48,7 @@ def test_broken_content(tmp_path: Path, reader: Callable[[Path], object], conten
 def test_no_file_or_a_folder(tmp_path: Path, reader: Callable[[Path], object]) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         reader(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="holds no CSV" if reader is read_daily_prices else "is a folder"):
         reader(tmp_path)
 
 
