@@ -68,7 +68,7 @@ def main() -> None:
         inputs = random_inputs(options.megabytes * 10**6)
         size = inputs.panel.table.nbytes + inputs.targets[HORIZON].nbytes
         window = inputs.windows[HORIZON][0]
-        expected = checksum(inputs.sample(HORIZON, 0, window.train))
+        expected = checksum(inputs.view(HORIZON, 0).train(window))
         fits = fit_at_once(inputs, {"epochs": options.epochs, "hidden": (32, 16), "warm_up": 0})
     finally:
         ray.shutdown()
@@ -113,7 +113,7 @@ def random_inputs(size: int) -> Inputs:
     windows = Windows.single(first_train_end="2021-06", validation=12).split(months, HORIZON)
     target_N = rng.normal(0, 0.1, rows).astype(np.float32)
     nothing = np.zeros((MONTHS, 0), dtype=np.float32)
-    return Inputs(panel, {HORIZON: target_N}, {HORIZON: windows}, {HORIZON: (nothing,)})
+    return Inputs.of(panel, {HORIZON: target_N}, {HORIZON: windows}, {HORIZON: (nothing,)})
 
 
 def fit_at_once(inputs: Inputs, fixed: dict[str, object]) -> list[Fit]:

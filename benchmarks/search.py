@@ -91,7 +91,7 @@ def tiny_inputs() -> Inputs:
     panel = prepare(simulate(slots=60, months=100, seed=SEED).panel)
     windows = Windows.single(first_train_end="2004-12", validation=12).split(panel.months.tolist(), HORIZON)
     nothing = np.zeros((len(panel.months), 0), dtype=np.float32)
-    return Inputs(panel, {HORIZON: excess_returns(panel, HORIZON)}, {HORIZON: windows}, {HORIZON: (nothing,)})
+    return Inputs.of(panel, {HORIZON: excess_returns(panel, HORIZON)}, {HORIZON: windows}, {HORIZON: (nothing,)})
 
 
 def warm_up() -> None:
@@ -146,8 +146,8 @@ def fit_point(config: dict[str, float], shared: list[Any]) -> None:
     fit = CBAPM.fit_pack(
         [CBAPMSettings(**FIXED, **config)],
         [SEED],
-        inputs.sample(HORIZON, 0, window.train),
-        inputs.sample(HORIZON, 0, window.validation or (0, -1)),
+        inputs.view(HORIZON, 0).train(window),
+        inputs.view(HORIZON, 0).validation(window),
         order_seed=SEED,
     )[0]
     tune.report({"score": fit.scores["selection"]})

@@ -113,9 +113,10 @@ def _probe(
     width = 0 if panel.macro is None else _state_width(experiment.macro_state, len(panel.macro.names))
     state_Td = np.zeros((len(prepared.months), width), dtype=np.float32)
     target_N = excess_returns(panel, horizon)[rows_kept(past, prepared)]
-    inputs = Inputs(prepared, {horizon: target_N}, {horizon: (window,)}, {horizon: (state_Td,)})
-    train = inputs.sample(horizon, 0, window.train)
-    validation = inputs.sample(horizon, 0, window.validation or window.train)
+    inputs = Inputs.of(prepared, {horizon: target_N}, {horizon: (window,)}, {horizon: (state_Td,)})
+    view = inputs.view(horizon, 0)
+    train = view.train(window)
+    validation = train if window.validation is None else view.validation(window)
     fits = family.fit_pack([point] * 2, [0, 1], train, validation, order_seed=0)
     a_row = sum(fit.seconds for fit in fits) / (2 * _PROBED_EPOCHS * len(train))
     size = sum(values.nbytes for values in fits[0].weights.values()) + _BYTES_OF_A_HEADER

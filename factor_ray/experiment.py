@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,15 +26,19 @@ if TYPE_CHECKING:
     from factor_ray.run_directory import Run
 
 Horizon = Annotated[int, Field(ge=1, le=120)]
+Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Target(BaseModel):
-    """What is forecast: excess returns over the next h months."""
+    """What is forecast: excess returns over the next h months, by their means or their quantiles."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     horizon: Annotated[tuple[Horizon, ...], Field(min_length=1)] = Field(
         (1,), description="Months ahead, one or a list."
+    )
+    quantiles: Annotated[tuple[Level, ...], Field(min_length=1)] = Field(
+        (0.05, 0.5, 0.95), description="Levels of the return's quantiles, for quantile models."
     )
 
     @field_validator("horizon", mode="before")
@@ -49,6 +55,13 @@ class Target(BaseModel):
     def _are_distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) < len(value):
             raise ValueError(f"horizons must differ from each other; got {list(value)}")
+        return value
+
+    @field_validator("quantiles")
+    @classmethod
+    def _are_ordered(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(high <= low for low, high in itertools.pairwise(value)):
+            raise ValueError(f"levels must rise from one to the next; got {list(value)}")
         return value
 
 
@@ -79,16 +92,21 @@ class ModelEntry(BaseModel):
         """Hyperparameters as they were written; a list is a sweep."""
         return dict(self.model_extra or {})
 
-    def spaces(self) -> dict[str, Space]:
-        """Return the variants of the model."""
-        return variants(self.name, model(self.name).Settings, self.given, self.search)
+    def spaces(self, tau: float | None = None) -> dict[str, Space]:
+        """Return the variants of the model, those of a quantile model at a level."""
+        found = variants(self.name, model(self.name).Settings, self.given, self.search)
+        if tau is None:
+            return found
+        return {label: replace(space, fixed={**space.fixed, "tau": tau}) for label, space in found.items()}
 
     @model_validator(mode="after")
     def _hyperparameters_are_valid(self) -> ModelEntry:
         if self.name not in model_names():
             raise refusal(f"there is no model {self.name!r}; {nearest(self.name, model_names())}", ("name",))
         settings = model(self.name).Settings
-        known = list(settings.model_fields)
+        known = [name for name in settings.model_fields if name != "tau"]
+        if "tau" in self.given or "tau" in self.search:
+            raise refusal("levels are those of target.quantiles, for all models: set them there", ("tau",))
         for section, names in (((), self.given), (("search",), self.search)):
             for name in names:
                 if name not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,19 +18,21 @@ from factor_ray.data.macro_sources import read_macro
 from factor_ray.data.months import format_month, month_ends, parse_month
 from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
-from factor_ray.data.sample import Sample
+from factor_ray.data.sample import WindowView, asset_numbers, observed_factors_of
 from factor_ray.data.settings import TableData
+from factor_ray.data.targets import excess_returns, own_excess_returns
 from factor_ray.data.windows import Window
 from factor_ray.errors import InputError
 from factor_ray.models.base import Hyperparameters
+from factor_ray.models.ensemble import ensemble_forecast
 from factor_ray.models.macro_state import MacroState, MacroStateSettings
 from factor_ray.models.registry import model
 from factor_ray.pipeline import build_inputs
 from factor_ray.run_directory import Run
-from factor_ray.runner.campaign import Campaign, CellNames, Quest
+from factor_ray.runner.campaign import Campaign, CellNames, Quest, quest_key
 from factor_ray.runner.cells import CellStore, write_atomically
 from factor_ray.runner.cluster import cluster
-from factor_ray.runner.forecasting import Member, forecast_members, read_fits
+from factor_ray.runner.forecasting import Member, fitted_members, read_fits
 from factor_ray.runner.search import Point, Request, Search, Selection
 from factor_ray.runner.tuning import run_campaign
 from factor_ray.tables import PREDICTIVE, parquet
@@ -63,11 +66,11 @@ def refit(run: Run) -> Path:
             inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
             quests, recipes = [], []
             for entry in experiment.models:
-                for horizon, listed in windows.items():
-                    recipe = _recipe(entry.name, selection[entry.name][str(horizon)])
+                for horizon, tau in itertools.product(windows, stages.levels_of(experiment, entry.name)):
                     cells = CellNames.of(entry.name, horizon, inputs, digests, experiment.search.seed)
+                    recipe = _recipe(entry.name, selection[entry.name][quest_key(horizon, tau)])
                     search = _members(recipe, experiment.ensemble.members)
-                    quests.append(Quest(entry.name, horizon, search, listed, cells))
+                    quests.append(Quest(entry.name, horizon, search, windows[horizon], cells, tau))
                     recipes.append(recipe)
             campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
             with console.progress("refitting", len(quests) * experiment.ensemble.members) as advance:
@@ -77,6 +80,7 @@ def refit(run: Run) -> Path:
             {
                 "model": quest.model,
                 "horizon": quest.horizon,
+                "tau": quest.tau,
                 "variant": recipe.variant,
                 "hyperparameters": recipe.settings.model_dump(mode="json"),
                 "window": quest.windows[0].dates(),
@@ -102,7 +106,8 @@ def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = Non
         A panel with the run's columns: the new months, and before them the history from which imputation carries
         values forward.
     out : Path
-        Written as Parquet: ``month``, ``asset``, ``model``, ``horizon``, ``kind``, ``prediction``.
+        Written as Parquet: ``month``, ``asset``, ``model``, ``horizon``, ``tau`` (missing for means), ``kind``,
+        ``prediction``.
     macro_path : Path, optional
         A newer file of macro series; the run's own by default.
 
@@ -147,14 +152,19 @@ def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = Non
         if recipe["macro_state"] is not None and panel.macro is not None:
             weights = store.read(recipe["macro_state"]).weights
             state_Td = MacroState.from_weights(experiment.macro_state, weights).transform(panel.macro.values)
-        sample = Sample(
-            x_NP=panel.characteristics[rows],
-            month_N=panel.row_months[rows] - panel.months[0],
-            z_Td=state_Td,
-            y_N=np.full(rows.stop - rows.start, np.nan, dtype=np.float32),
-            c_NC=panel.consensus[rows],
+        view = WindowView(
+            panel=panel,
+            horizon=recipe["horizon"],
+            target_N=excess_returns(panel, recipe["horizon"]),
+            excess_N=own_excess_returns(panel),
+            asset_N=asset_numbers(panel),
+            state_Td=state_Td,
+            factors_TF=observed_factors_of(panel),
+            first=parse_month(recipe["window"]["train"][0]),
         )
-        forecast = forecast_members(recipe["model"], members, read_fits(store, members), sample)
+        fitted = fitted_members(recipe["model"], members, read_fits(store, members))
+        months = view.forecast_months((first, int(panel.months[-1])))
+        forecast = ensemble_forecast(model(recipe["model"]), fitted, months)
         if forecast.returns is not None:
             tables.append(
                 pd.DataFrame(
@@ -163,6 +173,7 @@ def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = Non
                         "asset": panel.assets[rows],
                         "model": recipe["model"],
                         "horizon": np.int32(recipe["horizon"]),
+                        "tau": np.nan if recipe["tau"] is None else recipe["tau"],
                         "kind": PREDICTIVE,
                         "prediction": forecast.returns,
                     }

@@ -20,11 +20,12 @@ from factor_ray.evaluation import (
     forecast_statistics,
     long_short,
     portfolio_means,
+    quantile_statistics,
     return_statistics,
     sort_portfolios,
 )
 from factor_ray.experiment import PortfolioSettings
-from factor_ray.tables import Forecast
+from factor_ray.tables import PREDICTIVE, TOTAL, Forecast
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -32,21 +33,36 @@ MARKET = "market"
 """Label of the portfolio of all forecast assets, beside the models' portfolios."""
 
 
-def measure_returns(panel: Panel, forecast: Forecast, target_N: FloatArray, benchmark_N: FloatArray) -> dict[str, Any]:
-    """Return the accuracy of return forecasts: pooled under ``all``, and by calendar year of formation."""
-    frame = pd.DataFrame(
+def measure_returns(
+    panel: Panel, forecast: Forecast, returns_n: FloatArray, target_N: FloatArray, benchmark_N: FloatArray
+) -> dict[str, Any]:
+    """Return the accuracy of a forecast's ``returns`` or ``total``: under ``all``, and by calendar year."""
+    frame = _outcomes(panel, forecast, returns_n, target_N).assign(benchmark=benchmark_N[forecast.rows])
+    pooled = forecast_statistics(frame, by=["horizon"]).iloc[0].drop("horizon").to_dict()
+    yearly = forecast_statistics(frame, by=["horizon", "year"]).drop(columns="horizon")
+    return {"all": pooled, "by_year": {str(int(row.pop("year"))): row for row in yearly.to_dict("records")}}
+
+
+def measure_quantiles(panel: Panel, forecast: Forecast, target_N: FloatArray) -> dict[str, Any]:
+    """Return how good one level of a quantile forecast was, by kind: predictive, and total where there is one."""
+    found = {}
+    for kind, values_n in ((PREDICTIVE, forecast.returns), (TOTAL, forecast.total)):
+        if values_n is not None:
+            frame = _outcomes(panel, forecast, values_n, target_N).assign(tau=forecast.tau)
+            found[kind] = quantile_statistics(frame, by=["tau"]).iloc[0].to_dict()
+    return found
+
+
+def _outcomes(panel: Panel, forecast: Forecast, values_n: FloatArray, target_N: FloatArray) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "month": month_ends(panel.row_months[forecast.rows]),
             "asset": panel.assets[forecast.rows],
             "horizon": forecast.horizon,
-            "prediction": forecast.returns,
+            "prediction": values_n,
             "realized": target_N[forecast.rows],
-            "benchmark": benchmark_N[forecast.rows],
         }
     )
-    pooled = forecast_statistics(frame, by=["horizon"]).iloc[0].drop("horizon").to_dict()
-    yearly = forecast_statistics(frame, by=["horizon", "year"]).drop(columns="horizon")
-    return {"all": pooled, "by_year": {str(int(row.pop("year"))): row for row in yearly.to_dict("records")}}
 
 
 def measure_consensus(panel: Panel, forecast: Forecast) -> dict[str, Any]:

@@ -12,31 +12,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from factor_ray import stages
+from factor_ray.conclusion import conclude
 from factor_ray.console import Console
 from factor_ray.data.load import Loaded, load
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
-from factor_ray.data.prepare import rows_kept
 from factor_ray.data.settings import SimulatedData
-from factor_ray.data.targets import next_returns
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment
-from factor_ray.measures import (
-    MARKET,
-    fills_portfolios,
-    form_portfolios,
-    market_portfolio,
-    measure_consensus,
-    measure_market,
-    measure_portfolios,
-    measure_returns,
-    plain,
-    portfolio_weights,
-    require_portfolios,
-)
+from factor_ray.measures import portfolio_weights, require_portfolios
 from factor_ray.run_directory import Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
@@ -46,22 +32,8 @@ from factor_ray.runner.search import planned_fits
 from factor_ray.runner.shards import prepare_in_shards
 from factor_ray.runner.tracking import Tracker
 from factor_ray.runner.tuning import run_campaign
-from factor_ray.tables import (
-    Forecast,
-    ParquetPieces,
-    coefficient_frame,
-    consensus_table,
-    forecast_table,
-    forecasts_of,
-    parquet,
-    trials_frame,
-)
-
-ORACLE = "oracle"
-"""Label of the simulated market's true expected returns."""
 
 _MOST_SHARDS = 16
-_CONSTANT_IN_A_MONTH = ("zero", "historical_mean")
 
 
 def run_experiment(experiment: Experiment) -> Run:
@@ -114,7 +86,7 @@ def run_experiment(experiment: Experiment) -> Run:
                 note(campaign)
                 run_campaign(campaign, inputs, machines, on_progress=note)
             console.stage("forecasting and measuring")
-            metrics = _conclude(experiment, run, loaded, inputs, campaign, targets)
+            metrics = conclude(experiment, run, loaded, inputs, campaign, targets)
             tracker.finish(metrics)
         run.note_status(stage="done", planned=planned, reused=campaign.reused, fitted=campaign.fitted, started=started)
         console.stage("writing the report")
@@ -139,7 +111,7 @@ def build_inputs(
     stages.require_targets(prepared, targets, windows)
     console.stage(f"macro state: {experiment.macro_state.kind if panel.macro is not None else 'none'}")
     states = stages.macro_states(experiment.macro_state, prepared, windows, store, experiment.search.seed, console.warn)
-    return Inputs(prepared, targets, windows, states), stages.digest_inputs(prepared, months, targets)
+    return Inputs.of(prepared, targets, windows, states), stages.digest_inputs(prepared, months, targets)
 
 
 def plan(experiment: Experiment, windows: Mapping[int, Sequence[Window]]) -> list[int]:
@@ -204,81 +176,6 @@ def _what_looks_ahead(experiment: Experiment) -> list[str]:
     if experiment.search.selection == "global":
         found.append("search.selection is global: points were selected with validation scores of later windows.")
     return found
-
-
-def _conclude(
-    experiment: Experiment,
-    run: Run,
-    loaded: Loaded,
-    inputs: Inputs,
-    campaign: Campaign,
-    targets: Mapping[int, npt.NDArray[np.float32]],
-) -> dict[str, Any]:
-    """Forecast with the selected cells, measure, and write every table."""
-    panel, store, at_n = inputs.panel, campaign.store, rows_kept(loaded.panel, inputs.panel)
-    next_return_N = next_returns(loaded.panel)[at_n]
-    metrics: dict[str, dict[str, Any]] = {}
-    forecast_pieces, consensus_pieces = ParquetPieces(), ParquetPieces()
-    portfolios: list[pd.DataFrame] = []
-    coefficients: list[pd.DataFrame] = []
-
-    for horizon, target_N in inputs.targets.items():
-        trivial = stages.trivial_of(panel, target_N, loaded.panel, targets[horizon], horizon)
-        rows = _test_rows(inputs, horizon)
-        quests = [quest for quest in campaign.quests if quest.horizon == horizon]
-        found = [f for quest in quests for f in forecasts_of(quest, inputs, store, experiment.ensemble)]
-        found += [Forecast(name, horizon, rows, values[rows], None) for name, values in trivial.items()]
-        if loaded.truth is not None:
-            true_N = loaded.truth.expected_return(horizon).astype(np.float32)[at_n]
-            found.append(Forecast(ORACLE, horizon, rows, true_N[rows], None))
-        for forecast in found:
-            measured: dict[str, Any] = {}
-            if forecast.returns is not None:
-                forecast_pieces.add(forecast_table(panel, forecast, target_N))
-                measured["returns"] = measure_returns(panel, forecast, target_N, trivial["historical_mean"])
-                if forecast.model not in _CONSTANT_IN_A_MONTH and fills_portfolios(
-                    panel, forecast, next_return_N, experiment.portfolios
-                ):
-                    formed = form_portfolios(panel, forecast, next_return_N, experiment.portfolios)
-                    portfolios.append(formed)
-                    measured |= measure_portfolios(formed, experiment.portfolios.costs)
-            if forecast.consensus is not None:
-                for table in consensus_table(panel, forecast):
-                    consensus_pieces.add(table)
-                measured["consensus"] = measure_consensus(panel, forecast)
-            metrics.setdefault(forecast.model, {})[str(horizon)] = measured
-        coefficients.append(coefficient_frame(panel, found))
-        market = market_portfolio(panel, rows, next_return_N, experiment.portfolios)
-        portfolios.append(market.assign(model=MARKET, horizon=horizon))
-        metrics.setdefault(MARKET, {})[str(horizon)] = {"portfolio": measure_market(market)}
-
-    for name, pieces in (("forecasts", forecast_pieces), ("consensus", consensus_pieces)):
-        if (content := pieces.content()) is not None:
-            run.write(f"{name}.parquet", content)
-    run.write("portfolios.parquet", parquet(pd.concat(portfolios, ignore_index=True)))
-    run.write("coefficients.parquet", parquet(pd.concat(coefficients, ignore_index=True)))
-    run.write("trials.parquet", parquet(trials_frame(campaign)))
-    run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
-    run.write("metrics.json", json.dumps(plain(metrics), indent=1).encode())
-    return metrics
-
-
-def _selections(campaign: Campaign) -> dict[str, dict[str, Any]]:
-    """Return what was selected: model -> horizon -> the best variant of each window, and each variant's points."""
-    found: dict[str, dict[str, Any]] = {}
-    for quest in campaign.quests:
-        assert quest.selection is not None
-        points = {
-            variant: [point.settings.model_dump(mode="json") for point in listed]
-            for variant, listed in quest.selection.points.items()
-        }
-        found.setdefault(quest.model, {})[str(quest.horizon)] = {"best": quest.selection.best, "points": points}
-    return found
-
-
-def _test_rows(inputs: Inputs, horizon: int) -> npt.NDArray[np.int64]:
-    spans = [inputs.panel.rows(*window.test) for window in inputs.windows[horizon]]
-    return np.concatenate([np.arange(span.start, span.stop) for span in spans])
 
 
 def _report(run: Run, started: float, campaign: Campaign) -> None:

@@ -11,18 +11,19 @@ from factor_ray.data.digests import digest
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import rows_kept
+from factor_ray.data.sample import observed_factors_of
 from factor_ray.data.targets import excess_returns
 from factor_ray.data.windows import MonthRange, Window
 from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
-from factor_ray.models.base import Fit
+from factor_ray.models.base import Available, Fit
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
 from factor_ray.models.registry import model
 from factor_ray.models.seeds import macro_state_seed
 from factor_ray.models.trivial import trivial_forecasts
 from factor_ray.runner.campaign import CellNames, Quest
 from factor_ray.runner.cells import CellStore
-from factor_ray.runner.inputs import Digests, Inputs, target_digests
+from factor_ray.runner.inputs import Digests, Inputs, factor_digests, target_digests
 from factor_ray.runner.search import search_forward
 
 MACRO_STATE_VERSION = 1
@@ -69,10 +70,15 @@ def require_fittable(experiment: Experiment, panel: Panel) -> None:
     InputError
         As the model says it.
     """
+    available = Available(
+        characteristics=len(panel.characteristic_names),
+        consensus=len(panel.consensus_names),
+        factors=0 if panel.factors is None else len(panel.factors.names),
+        validation=experiment.windows.validation,
+    )
     for entry in experiment.models:
         for space in entry.spaces().values():
-            consensus, validation = len(panel.consensus_names), experiment.windows.validation
-            model(entry.name).require(space.first_point(), consensus=consensus, validation=validation)
+            model(entry.name).require(space.first_point(), available)
 
 
 def macro_states(
@@ -137,7 +143,8 @@ def digest_inputs(
         first=int(panel.months[0]),
         prepared=month_digests,
         targets={horizon: target_digests(panel, target_N) for horizon, target_N in targets.items()},
-        names=digest([panel.characteristic_names, panel.consensus_names]),
+        factors=factor_digests(observed_factors_of(panel)),
+        names=digest([panel.characteristic_names, panel.consensus_names, panel.factors and panel.factors.names]),
     )
 
 
@@ -162,15 +169,23 @@ def targets_of(experiment: Experiment, panel: Panel) -> dict[int, npt.NDArray[np
 
 
 def quests(experiment: Experiment, inputs: Inputs, digests: Digests) -> list[Quest]:
-    """Return one search for every model and horizon."""
+    """Return one search for every model and horizon, and every level of a quantile model."""
     found = []
     for entry in experiment.models:
         for horizon, windows in inputs.windows.items():
             cells = CellNames.of(entry.name, horizon, inputs, digests, experiment.search.seed)
-            seed = int(digest([experiment.search.seed, entry.name, horizon])[:8], 16)
-            search = search_forward(entry.spaces(), len(windows), experiment.search, experiment.ensemble.members, seed)
-            found.append(Quest(entry.name, horizon, search, windows, cells))
+            for tau in levels_of(experiment, entry.name):
+                identity = [experiment.search.seed, entry.name, horizon] + ([] if tau is None else [tau])
+                seed = int(digest(identity)[:8], 16)
+                spaces, members = entry.spaces(tau), experiment.ensemble.members
+                search = search_forward(spaces, len(windows), experiment.search, members, seed)
+                found.append(Quest(entry.name, horizon, search, windows, cells, tau))
     return found
+
+
+def levels_of(experiment: Experiment, name: str) -> tuple[float | None, ...]:
+    """Return the levels at which a model is fitted: those of the target for a quantile model, else None alone."""
+    return experiment.target.quantiles if model(name).forecasts == "quantile" else (None,)
 
 
 def state_name(settings: MacroStateSettings, panel: Panel, window: Window, seed: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,17 +18,18 @@ import pyarrow.parquet as pa_parquet
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
 from factor_ray.models.base import Fit
+from factor_ray.models.ensemble import ensemble_forecast, ensemble_total
 from factor_ray.models.registry import model
 from factor_ray.runner.campaign import Campaign, Quest
 from factor_ray.runner.cells import CellStore
-from factor_ray.runner.forecasting import Member, forecast_members, greedy_weights, read_fits
+from factor_ray.runner.forecasting import Member, fitted_members, greedy_weights, read_fits
 from factor_ray.runner.inputs import Inputs
 from factor_ray.runner.search import Selection
 from factor_ray.runner.settings import EnsembleSettings
 
 FloatArray = npt.NDArray[np.float32]
 
-PREDICTIVE = "predictive"
+PREDICTIVE, TOTAL = "predictive", "total"
 _GREEDY_PICKS = 20
 
 
@@ -43,7 +45,12 @@ class Forecast:
     rows : int array (n,)
         Rows of the panel, in order.
     returns : float32 array (n,) or None
+        Forecasts of the mean return, or of its quantile.
     consensus : float32 array (n, C) or None
+    tau : float or None
+        Level of a quantile; None for a forecast of the mean.
+    total : float32 array (n,) or None
+        What a factor model makes of the test months once their returns are known: a fit, no forecast.
     coefficients : sequence of float64 array (C,)
         The prediction layer's coefficients in each window, mean over members; empty where there are none.
     """
@@ -52,7 +59,9 @@ class Forecast:
     horizon: int
     rows: npt.NDArray[np.int64]
     returns: FloatArray | None
-    consensus: FloatArray | None
+    consensus: FloatArray | None = None
+    tau: float | None = None
+    total: FloatArray | None = None
     coefficients: Sequence[npt.NDArray[np.float64]] = ()
 
 
@@ -64,25 +73,33 @@ def forecasts_of(quest: Quest, inputs: Inputs, store: CellStore, ensemble: Ensem
     if quest.model not in wanted:
         wanted = {quest.model: selection.best, **wanted}
     for label, variants in wanted.items():
-        parts, rows, coefficients = [], [], []
+        parts, totals, rows, coefficients = [], [], [], []
         for window, variant in enumerate(variants):
             members = ensemble_of(quest, window, variant, inputs, store, ensemble)
             fits = read_fits(store, members)
-            test = inputs.sample(quest.horizon, window, quest.windows[window].test)
-            parts.append(forecast_members(quest.model, members, fits, test))
-            span = inputs.panel.rows(*quest.windows[window].test)
+            family, fitted = model(quest.model), fitted_members(quest.model, members, fits)
+            view, test = inputs.view(quest.horizon, window), quest.windows[window].test
+            parts.append(ensemble_forecast(family, fitted, view.forecast_months(test)))
+            totals.append(ensemble_total(family, fitted, view.realised_months(test)))
+            span = inputs.panel.rows(*test)
             rows.append(np.arange(span.start, span.stop))
             coefficients += _coefficients(quest.model, members, fits)
-        returns = [part.returns for part in parts if part.returns is not None]
-        consensus = [part.consensus for part in parts if part.consensus is not None]
         yield Forecast(
             label,
             quest.horizon,
             np.concatenate(rows),
-            np.concatenate(returns) if len(returns) == len(parts) else None,
-            np.concatenate(consensus) if len(consensus) == len(parts) else None,
+            _end_to_end([part.returns for part in parts]),
+            _end_to_end([part.consensus for part in parts]),
+            quest.tau,
+            _end_to_end(totals),
             coefficients if len(coefficients) == len(parts) else (),
         )
+
+
+def _end_to_end(parts: Sequence[FloatArray | None]) -> FloatArray | None:
+    """The windows' values in one array; None where a window has none."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def ensemble_of(
@@ -94,9 +111,11 @@ def ensemble_of(
     members = selected_members(quest, selection, window, variant, ensemble.members)
     months = quest.windows[window].validation
     if ensemble.weights == "greedy" and months is not None:
-        candidates = fitted_members(quest, selection, window, variant)
-        validation = inputs.sample(quest.horizon, window, months)
-        weighted = greedy_weights(quest.model, candidates, read_fits(store, candidates), validation, _GREEDY_PICKS)
+        candidates = asked_members(quest, selection, window, variant)
+        view, fits = inputs.view(quest.horizon, window), read_fits(store, candidates)
+        target_N = view.validation(quest.windows[window]).y_N
+        months_apart = list(view.forecast_months(months))
+        weighted = greedy_weights(quest.model, candidates, fits, months_apart, target_N, _GREEDY_PICKS)
         return weighted or members  # variants that forecast no returns have none to be weighted by
     return members
 
@@ -107,7 +126,7 @@ def selected_members(quest: Quest, selection: Selection, window: int, variant: s
     return [Member(quest.cells.name(window, settings, member), settings) for member in range(members)]
 
 
-def fitted_members(quest: Quest, selection: Selection, window: int, variant: str) -> list[Member]:
+def asked_members(quest: Quest, selection: Selection, window: int, variant: str) -> list[Member]:
     """Return every member of any point of a variant that was fitted on a window, in the order of asking."""
     found: dict[str, Member] = {}
     for request in selection.scores:
@@ -117,15 +136,25 @@ def fitted_members(quest: Quest, selection: Selection, window: int, variant: str
     return list(found.values())
 
 
-def forecast_table(panel: Panel, forecast: Forecast, target_N: FloatArray) -> pa.Table:
-    """Return rows of ``forecasts.parquet``; ``realized`` is null where it is not yet known."""
-    assert forecast.returns is not None
-    columns = _keys(panel, forecast) | {
-        "kind": _label(PREDICTIVE, len(forecast.rows)),
-        "prediction": pa.array(forecast.returns, from_pandas=True),
-        "realized": pa.array(target_N[forecast.rows], from_pandas=True),
-    }
-    return pa.table(columns)
+def forecast_tables(panel: Panel, forecast: Forecast, target_N: FloatArray) -> Iterator[pa.Table]:
+    """Yield rows of ``forecasts.parquet``, or of ``quantiles.parquet`` where the forecast has a level, by kind.
+
+    ``prediction`` is null where the model knows nothing of an asset; ``realized`` is null where it is not yet known.
+    """
+    for kind, values in ((PREDICTIVE, forecast.returns), (TOTAL, forecast.total)):
+        if values is None:
+            continue
+        level = {} if forecast.tau is None else {"tau": pa.array(np.full(len(forecast.rows), forecast.tau))}
+        columns = (
+            _keys(panel, forecast)
+            | level
+            | {
+                "kind": _label(kind, len(forecast.rows)),
+                "prediction": pa.array(values, from_pandas=True),
+                "realized": pa.array(target_N[forecast.rows], from_pandas=True),
+            }
+        )
+        yield pa.table(columns)
 
 
 def consensus_table(panel: Panel, forecast: Forecast) -> Iterator[pa.Table]:
@@ -166,6 +195,7 @@ def trials_frame(campaign: Campaign) -> pd.DataFrame:
                 {
                     "model": request.point.variant,
                     "horizon": quest.horizon,
+                    "tau": math.nan if quest.tau is None else quest.tau,
                     "window": request.window + 1,
                     "point": request.point.number,
                     "member": request.member,
@@ -195,10 +225,9 @@ class ParquetPieces:
             self._writer = pa_parquet.ParquetWriter(self._buffer, table.schema, compression="zstd")
         self._writer.write_table(table)
 
-    def content(self) -> bytes | None:
-        """Return the file's bytes; None where nothing was added."""
-        if self._writer is None:
-            return None
+    def content(self) -> bytes:
+        """Return the file's bytes; something must have been added."""
+        assert self._writer is not None
         self._writer.close()
         return self._buffer.getvalue()
 

@@ -56,7 +56,7 @@ def without_caps(panel: Panel) -> Panel:
 def test_accuracy_is_that_of_the_definition_pooled_and_by_year(panel, forecast):
     target_N = excess_returns(panel, 3)
     benchmark_N = trivial_forecasts(panel, target_N, 3)["historical_mean"]
-    found = measure_returns(panel, forecast, target_N, benchmark_N)
+    found = measure_returns(panel, forecast, forecast.returns, target_N, benchmark_N)
     rows = forecast.rows
     errors = pd.DataFrame(
         {

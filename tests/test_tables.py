@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
@@ -20,7 +21,6 @@ from factor_ray.data.targets import excess_returns
 from factor_ray.data.windows import Windows
 from factor_ray.experiment import Experiment
 from factor_ray.models import registry
-from factor_ray.models.base import Prediction
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.fitting import Context, fit_packs
@@ -29,10 +29,10 @@ from factor_ray.runner.settings import EnsembleSettings
 from factor_ray.tables import (
     Forecast,
     ParquetPieces,
+    asked_members,
     coefficient_frame,
     consensus_table,
-    fitted_members,
-    forecast_table,
+    forecast_tables,
     forecasts_of,
     parquet,
     selected_members,
@@ -67,8 +67,8 @@ def finished(root: Any, model: dict[str, Any], **search: Any) -> tuple[Campaign,
     windows = experiment.windows.split(panel.months.tolist(), 3)
     target_N = excess_returns(panel, 3)
     nothing = np.zeros((len(panel.months), 0), dtype=np.float32)
-    inputs = Inputs(panel, {3: target_N}, {3: windows}, {3: tuple(nothing for _ in windows)})
-    digests = Digests(int(panel.months[0]), month_digests(panel), {3: target_digests(panel, target_N)}, "names")
+    inputs = Inputs.of(panel, {3: target_N}, {3: windows}, {3: tuple(nothing for _ in windows)})
+    digests = Digests(int(panel.months[0]), month_digests(panel), {3: target_digests(panel, target_N)}, (), "names")
     campaign = Campaign(stages.quests(experiment, inputs, digests), CellStore(root), slots=2)
     while (pack := campaign.take()) is not None:
         fit_packs([pack], inputs, campaign.store, Context())
@@ -111,15 +111,16 @@ def test_a_forecast_is_the_mean_of_the_selected_points_members(swept):
         for w, window in enumerate(quest.windows):
             variant = quest.selection.best[w] if label == "toy" else label
             settings = quest.selection.points[variant][w].settings
-            sample = inputs.sample(3, w, window.test)
-            forecasts: list[Prediction] = []
+            months = list(inputs.view(3, w).forecast_months(window.test))
+            forecasts: list[npt.NDArray[np.float32]] = []
             for member in range(2):
                 fit = campaign.store.read(quest.cells.name(w, settings, member))
-                forecasts.append(Toy.forecast(settings, fit.weights, sample))
-            parts.append(np.mean([forecast.returns for forecast in forecasts], axis=0))
+                alone = [Toy.forecast(settings, fit.weights, month).returns for month in months]
+                forecasts.append(np.concatenate([returns for returns in alone if returns is not None]))
+            parts.append(np.mean(forecasts, axis=0))
         np.testing.assert_allclose(found[label].returns, np.concatenate(parts), rtol=1e-4, atol=1e-7)
-    alone = next(iter(forecasts_of(quest, inputs, campaign.store, EnsembleSettings(members=1))))
-    assert not np.array_equal(alone.returns, found["toy"].returns)
+    single = next(iter(forecasts_of(quest, inputs, campaign.store, EnsembleSettings(members=1))))
+    assert not np.array_equal(single.returns, found["toy"].returns)
 
 
 def test_members_of_a_window(swept):
@@ -127,7 +128,7 @@ def test_members_of_a_window(swept):
     quest = campaign.quests[0]
     assert quest.selection is not None
     selected = selected_members(quest, quest.selection, 1, "toy[learns=both]", 2)
-    every = fitted_members(quest, quest.selection, 1, "toy[learns=both]")
+    every = asked_members(quest, quest.selection, 1, "toy[learns=both]")
     assert len({member.cell for member in selected}) == 2
     assert {member.cell for member in selected} < {member.cell for member in every}
     assert len({member.cell for member in every}) == len(every) == 5
@@ -163,7 +164,7 @@ def a_forecast(rows: list[int], *, model: str = "toy[a=1]") -> Forecast:
     returns = np.linspace(-1, 1, len(rows)).astype(np.float32)
     consensus = np.stack([returns, -returns], axis=1)
     coefficients = [np.array([1.0, 2.0]), np.array([3.0, 4.0])]
-    return Forecast(model, 3, np.array(rows), returns, consensus, coefficients)
+    return Forecast(model, 3, np.array(rows), returns, consensus, coefficients=coefficients)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +177,7 @@ def test_the_schema_of_forecasts_and_what_is_not_known_yet(panel):
     last = len(panel) - 1
     returns = np.array([0.1, np.nan, 0.3, -0.1], dtype=np.float32)
     rows = np.array([5, 6, 40, last])
-    table = forecast_table(panel, Forecast("last_value", 3, rows, returns, None), target_N)
+    table = next(forecast_tables(panel, Forecast("last_value", 3, rows, returns), target_N))
     label = pa.dictionary(pa.int32(), pa.string())
     assert table.schema.equals(
         pa.schema(
@@ -225,12 +226,12 @@ def test_text_identifiers_stay_text(panel):
     worded = Panel.from_frame(
         frame, month="month", asset="asset", returns="return", characteristics=panel.characteristic_names
     )
-    table = forecast_table(worded, a_forecast([3, 4]), excess_returns(worded, 3))
+    table = next(forecast_tables(worded, a_forecast([3, 4]), excess_returns(worded, 3)))
     assert table["asset"].to_pylist() == list(worded.assets[[3, 4]])
 
 
 def test_coefficients_are_one_row_a_window_and_variable(panel):
-    plain = Forecast("zero", 3, np.array([1]), np.zeros(1, dtype=np.float32), None)
+    plain = Forecast("zero", 3, np.array([1]), np.zeros(1, dtype=np.float32))
     frame = coefficient_frame(panel, [plain, a_forecast([1, 2])])
     assert frame.to_dict("list") == {
         "model": ["toy[a=1]"] * 4,
@@ -248,6 +249,7 @@ def test_trials_are_one_row_a_fitted_cell(swept):
     assert list(frame.columns) == [
         "model",
         "horizon",
+        "tau",
         "window",
         "point",
         "member",
@@ -288,14 +290,11 @@ def test_failed_cells_are_told_in_trials(tmp_path):
 
 def test_pieces_make_one_file(panel):
     pieces = ParquetPieces()
-    assert pieces.content() is None
     target_N = excess_returns(panel, 3)
-    tables = [forecast_table(panel, a_forecast([1, 2], model=name), target_N) for name in ("a", "b")]
+    tables = [next(forecast_tables(panel, a_forecast([1, 2], model=name), target_N)) for name in ("a", "b")]
     for table in tables:
         pieces.add(table)
-    content = pieces.content()
-    assert content is not None
-    read = pa_parquet.read_table(io.BytesIO(content)).to_pandas()
+    read = pa_parquet.read_table(io.BytesIO(pieces.content())).to_pandas()
     assert read["model"].tolist() == ["a", "a", "b", "b"]
     assert read["prediction"].tolist() == [-1.0, 1.0, -1.0, 1.0]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factor_ray.data.sample import Sample
-from factor_ray.models.base import Fit, Hyperparameters, Prediction, Weights, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, Weights, free, shape
 
 
 class ToySettings(Hyperparameters):
@@ -28,11 +28,12 @@ class Toy:
     name: ClassVar[str] = "toy"
     version: ClassVar[int] = 1
     Settings: ClassVar[type[Hyperparameters]] = ToySettings
+    forecasts: ClassVar[Literal["mean", "quantile"]] = "mean"
     packs: ClassVar[list[int]] = []
     """Sizes of the packs that were fitted; the fixture empties it."""
 
     @classmethod
-    def require(cls, point: Hyperparameters, *, consensus: int, validation: int) -> None:
+    def require(cls, point: Hyperparameters, available: Available) -> None:
         """Fit on anything."""
 
     @classmethod
@@ -61,6 +62,11 @@ class Toy:
         return Prediction(
             None if point.learns == "consensus" else returns, None if point.learns == "returns" else consensus
         )
+
+    @classmethod
+    def total(cls, *_: object) -> npt.NDArray[np.float32] | None:
+        """Have no factors."""
+        return None
 
     @classmethod
     def coefficients(cls, weights: Weights) -> npt.NDArray[np.float32] | None:

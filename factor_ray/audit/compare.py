@@ -77,8 +77,8 @@ def forecasts_part(base: Line, other: Line, exact: bool) -> Parting | None:
                     where = f"horizon {ours.horizon}, window {window + 1}"
                     return Parting("ensemble", variant, f"members or weights differ at {where}")
     panel = other.inputs.panel
-    for (label, horizon), found in other.forecasts.items():
-        known = base.forecasts[label, horizon]
+    for (label, key), found in other.forecasts.items():
+        known = base.forecasts[label, key]
         months = panel.row_months[found.rows]
         for stage, mine, his in (
             ("forecasts", known.returns, found.returns),
@@ -88,7 +88,7 @@ def forecasts_part(base: Line, other: Line, exact: bool) -> Parting | None:
                 continue
             if (at := _first(mine[: len(his)], his, exact)) is not None:
                 column = label if his.ndim == 1 else f"{label}: {panel.consensus_names[at[1]]}"
-                return Parting(stage, column, f"differs from {format_month(months[at[0]])} on, horizon {horizon}")
+                return Parting(stage, column, f"differs from {format_month(months[at[0]])} on, horizon {key}")
     return None
 
 

@@ -56,19 +56,19 @@ class Line:
     store: CellStore
 
     @cached_property
-    def forecasts(self) -> dict[tuple[str, int], Forecast]:
-        """Every predictive forecast by label and horizon, trivial ones included, over the test months in order."""
+    def forecasts(self) -> dict[tuple[str, str], Forecast]:
+        """Every predictive forecast by label and search, trivial ones included, over the test months in order."""
         found = {}
         for quest in self.quests:
             for forecast in forecasts_of(quest, self.inputs, self.store, self.experiment.ensemble):
-                found[forecast.model, quest.horizon] = forecast
+                found[forecast.model, quest.key] = forecast
         panel = self.inputs.panel
         for horizon, target_n in self.inputs.targets.items():
             spans = [panel.rows(*window.test) for window in self.inputs.windows[horizon]]
             rows = np.concatenate([np.arange(span.start, span.stop) for span in spans])
             trivial = stages.trivial_of(panel, target_n, self.loaded.panel, self.targets[horizon], horizon)
             for name, values in trivial.items():
-                found[name, horizon] = Forecast(name, horizon, rows, values[rows], None)
+                found[name, str(horizon)] = Forecast(name, horizon, rows, values[rows])
         return found
 
     def ensemble(self, quest: Quest, window: int, variant: str) -> list[Member]:
@@ -86,7 +86,7 @@ def walk_to_inputs(
     own = stages.on_rows_of(prepared, panel, targets)
     seed = experiment.search.seed
     states = stages.macro_states(experiment.macro_state, prepared, windows, store, seed, lambda _: None)
-    inputs = Inputs(prepared, own, windows, states)
+    inputs = Inputs.of(prepared, own, windows, states)
     digests = stages.digest_inputs(prepared, month_digests(prepared), own)
     return Line(experiment, loaded, targets, inputs, digests, stages.quests(experiment, inputs, digests), store)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,13 @@ class Panel:
         where unknown), ``characteristics`` and ``consensus`` (fixed-size lists of float32).
     macro : Macro or None
         Macro series as known at the end of each month of the panel.
+    factors : Macro or None
+        Observed factor returns of each month of the panel, in decimals, known at its end.
     """
 
     table: pa.Table
     macro: Macro | None = None
+    factors: Macro | None = None
 
     @classmethod
     def from_frame(
@@ -167,7 +170,7 @@ class Panel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the table and the macro series, not the views that were taken of them."""
-        return Panel, (self.table, self.macro)
+        return Panel, (self.table, self.macro, self.factors)
 
     @cached_property
     def row_months(self) -> MonthArray:
@@ -265,28 +268,27 @@ class Panel:
         """Return the panel's months from ``first`` to ``last``, both included, without copying."""
         rows = self.rows(first, last)
         kept = self.months[(self.months >= first) & (self.months <= last)]
-        macro = None if self.macro is None else self.macro.on(kept)
         table = self.table.slice(rows.start, rows.stop - rows.start)
-        return Panel(_described(table, {**self._metadata, "span": [int(kept[0]), int(kept[-1])]}), macro)
+        return self._on(_described(table, {**self._metadata, "span": [int(kept[0]), int(kept[-1])]}), kept)
 
     def with_notes(self, notes: Sequence[str]) -> Panel:
         """Return the panel with sentences about how it was made, which a report shows."""
         metadata = {**self._metadata, "notes": [*self.notes, *notes]}
-        return Panel(self.table.replace_schema_metadata({_METADATA: json.dumps(metadata)}), self.macro)
+        return replace(self, table=self.table.replace_schema_metadata({_METADATA: json.dumps(metadata)}))
 
     def with_columns(self, *, characteristics: FloatArray, consensus: FloatArray) -> Panel:
         """Return the panel with other characteristics and consensus of the same shapes."""
         table = self.table
         for name, values in (("characteristics", characteristics), ("consensus", consensus)):
             table = table.set_column(table.column_names.index(name), name, _fixed_size_list(values))
-        return Panel(table, self.macro)
+        return replace(self, table=table)
 
     def with_plain(self, columns: Mapping[str, FloatArray]) -> Panel:
         """Return the panel with other values in plain columns of numbers: role to float32 array (N,)."""
         table = self.table
         for name, values in columns.items():
             table = table.set_column(table.column_names.index(name), name, pa.array(values, from_pandas=False))
-        return Panel(table, self.macro)
+        return replace(self, table=table)
 
     def kept(
         self,
@@ -318,20 +320,24 @@ class Panel:
         described = {**self._metadata, "characteristics": tuple(names), "span": list(months)}
         table = pa.table({name: columns[name] for name in self.table.column_names})
         span = np.arange(months[0], months[1] + 1, dtype=np.int32)
-        return Panel(_described(table, described), None if self.macro is None else self.macro.on(span))
+        return self._on(_described(table, described), span)
 
     @classmethod
-    def joined(cls, tables: Sequence[pa.Table], macro: Macro | None) -> Panel:
+    def joined(cls, tables: Sequence[pa.Table], macro: Macro | None, factors: Macro | None = None) -> Panel:
         """Join the tables of panels whose months follow each other."""
         described = [json.loads(table.schema.metadata[_METADATA]) for table in tables]
         span = [described[0]["span"][0], described[-1]["span"][1]]
         table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables]).combine_chunks()
-        return cls(_described(table, {**described[0], "span": span}), macro)
+        return cls(_described(table, {**described[0], "span": span}), macro, factors)
 
     def with_preparation(self, settings: Mapping[str, Any], account: Mapping[str, Any]) -> Panel:
         """Return the panel marked as prepared, with what each step did."""
         described = {**self._metadata, "prepared": dict(settings), "preparation": dict(account)}
-        return Panel(_described(self.table, described), self.macro)
+        return replace(self, table=_described(self.table, described))
+
+    def with_factors(self, factors: Macro | None) -> Panel:
+        """Return the panel with observed factor returns; those of other months are left out."""
+        return replace(self, factors=None if factors is None else factors.on(self.months))
 
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas frame with one column per variable and ``month`` as the month's last day."""
@@ -348,6 +354,11 @@ class Panel:
             pd.DataFrame(self.consensus, columns=list(self.consensus_names)),
         ]
         return pd.concat([frame, *blocks], axis=1)
+
+    def _on(self, table: pa.Table, months: MonthArray) -> Panel:
+        """A table of other months of the panel, with their macro series and factors."""
+        macro, factors = (None if series is None else series.on(months) for series in (self.macro, self.factors))
+        return Panel(table, macro, factors)
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:

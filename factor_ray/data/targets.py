@@ -67,6 +67,12 @@ def next_returns(panel: Panel) -> npt.NDArray[np.float32]:
     return np.asarray(earned_TA[at_N + 1, codes], dtype=np.float32)
 
 
+def own_excess_returns(panel: Panel) -> npt.NDArray[np.float32]:
+    """Return what each row's asset earned in the row's own month, less the risk-free rate; NaN where missing (N,)."""
+    rate_T = _risk_free_by_month(panel, len(panel.months))
+    return np.asarray(panel.values("return") - rate_T[panel.row_months - panel.months[0]], dtype=np.float32)
+
+
 def _risk_free_by_month(panel: Panel, count: int) -> npt.NDArray[np.float64]:
     """One rate a month: the mean over the month's rows that hold one, NaN if none does; zero if returns are excess."""
     if not panel.has_risk_free:

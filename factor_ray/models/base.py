@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from factor_ray.data.sample import Sample
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+Weights = Mapping[str, npt.NDArray[np.floating[Any]]]
 
 
 class Hyperparameters(BaseModel):
@@ -59,7 +59,7 @@ class Fit:
 
     Attributes
     ----------
-    weights : mapping of name to float32 array
+    weights : mapping of name to float array
         All that a prediction needs (scales included), of the epoch with the best validation score.
     scores : mapping of name to float
         On the validation rows. ``selection`` is what points are compared by: lower is better, comparable between
@@ -80,10 +80,32 @@ class Fit:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Forecasts of one member for the rows of a sample: ``returns`` (N,) and ``consensus`` (N, C), or None."""
+    """Forecasts of one member for the rows of a sample: ``returns`` (N,) and ``consensus`` (N, C), or None.
+
+    ``returns`` is the mean of the return, or a quantile model's quantile of it at the point's ``tau``; NaN for assets
+    of which the model knows nothing.
+    """
 
     returns: npt.NDArray[np.float32] | None
     consensus: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Available:
+    """What the data and the windows of an experiment offer a fit.
+
+    Attributes
+    ----------
+    characteristics, consensus, factors : int
+        Number of characteristics, consensus variables and observed factors.
+    validation : int
+        Number of validation months of every window.
+    """
+
+    characteristics: int
+    consensus: int
+    factors: int
+    validation: int
 
 
 class Model(Protocol):
@@ -93,18 +115,17 @@ class Model(Protocol):
     version: ClassVar[int]
     """Part of every cell's name: raise it when the same inputs would give other weights."""
     Settings: ClassVar[type[Hyperparameters]]
+    """Those of a quantile model have a shape hyperparameter ``tau``, which the runner sets to each of the levels."""
+    forecasts: ClassVar[Literal["mean", "quantile"]]
 
     @classmethod
-    def require(cls, point: Hyperparameters, *, consensus: int, validation: int) -> None:
+    def require(cls, point: Hyperparameters, available: Available) -> None:
         """Refuse data on which a point cannot be fitted, before anything is.
 
         Parameters
         ----------
         point : Hyperparameters
-        consensus : int
-            Number of consensus variables in the panel.
-        validation : int
-            Number of validation months in every window.
+        available : Available
 
         Raises
         ------
@@ -132,7 +153,19 @@ class Model(Protocol):
 
     @classmethod
     def forecast(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> Prediction:
-        """Forecast every row of ``sample`` with one member's weights."""
+        """Forecast every row of ``sample`` with one member's weights.
+
+        The rows are of one month, as known at its end: the history holds no target that is not known then.
+        """
+        ...
+
+    @classmethod
+    def total(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> npt.NDArray[np.float32] | None:
+        """Return what the model makes of a month once its returns are known, (N,): a fit, never a forecast.
+
+        Loadings are those of the forecast; factors are realised with the month's own targets. None for a model
+        without such factors.
+        """
         ...
 
     @classmethod

@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Fit, Hyperparameters, Prediction, Weights, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, Weights, free, shape
 from factor_ray.models.estimator import Estimator
 
 # Axes: N firm-months, C consensus variables.
@@ -78,7 +78,7 @@ class CBAPM(Estimator):
     Settings: ClassVar[type[Hyperparameters]] = CBAPMSettings
 
     @classmethod
-    def require(cls, point: Hyperparameters, *, consensus: int, validation: int) -> None:
+    def require(cls, point: Hyperparameters, available: Available) -> None:
         """Refuse data without validation months, or without the consensus that a point learns.
 
         Raises
@@ -87,11 +87,11 @@ class CBAPM(Estimator):
             Naming what is missing and the remedy.
         """
         settings = _checked(point)
-        if validation == 0:
+        if available.validation == 0:
             raise InputError(
                 "windows.validation must be at least 1 for cbapm, which stops by it; got 0: give it months"
             )
-        if consensus == 0 and (settings.consensus_only or settings.consensus_weight > 0):
+        if available.consensus == 0 and (settings.consensus_only or settings.consensus_weight > 0):
             raise InputError(_NO_CONSENSUS)
 
     @classmethod

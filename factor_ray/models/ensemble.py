@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +23,7 @@ class FittedMember:
     share: float = 1.0
 
 
-def ensemble_forecast(model: type[Model], members: Sequence[FittedMember], sample: Sample) -> Prediction:
+def ensemble_forecast(model: type[Model], members: Sequence[FittedMember], months: Iterable[Sample]) -> Prediction:
     """Return the weighted mean of the members' forecasts.
 
     Each month is computed by itself, so that its forecasts do not depend, to the bit, on which other months are asked
@@ -36,24 +34,32 @@ def ensemble_forecast(model: type[Model], members: Sequence[FittedMember], sampl
     model : type of Model
     members : sequence of FittedMember
         At least one, none of them diverged.
-    sample : Sample
-        Rows to forecast, sorted by month.
+    months : iterable of Sample
+        The rows of one month each, as known at its end.
     """
-    edges = np.flatnonzero(np.diff(sample.month_N, prepend=-1, append=-1))
     returns: list[FloatArray] = []
     consensus: list[FloatArray] = []
-    for start, stop in itertools.pairwise(edges):
-        month = _rows(sample, slice(int(start), int(stop)))
+    for month in months:
         parts = [(model.forecast(member.settings, member.weights, month), member.share) for member in members]
         returns += _mean([(part.returns, share) for part, share in parts])
         consensus += _mean([(part.consensus, share) for part, share in parts])
     return Prediction(np.concatenate(returns) if returns else None, np.concatenate(consensus) if consensus else None)
 
 
-def _rows(sample: Sample, rows: slice) -> Sample:
-    return dataclasses.replace(
-        sample, x_NP=sample.x_NP[rows], month_N=sample.month_N[rows], y_N=sample.y_N[rows], c_NC=sample.c_NC[rows]
-    )
+def ensemble_total(model: type[Model], members: Sequence[FittedMember], months: Iterable[Sample]) -> FloatArray | None:
+    """Return the weighted mean of what the members make of months whose targets are known; None where none does.
+
+    Parameters
+    ----------
+    model, members
+        As in :func:`ensemble_forecast`.
+    months : iterable of Sample
+        The rows of one month each, with their targets.
+    """
+    found: list[FloatArray] = []
+    for month in months:
+        found += _mean([(model.total(member.settings, member.weights, month), member.share) for member in members])
+    return np.concatenate(found) if found else None
 
 
 def _mean(parts: Sequence[tuple[FloatArray | None, float]]) -> list[FloatArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
-from factor_ray.data.sample import Sample
-from factor_ray.data.targets import excess_returns
+from factor_ray.data.sample import Sample, WindowView, asset_numbers, observed_factors_of
+from factor_ray.data.targets import excess_returns, own_excess_returns
 from factor_ray.data.windows import MonthRange, Window
 from factor_ray.errors import InputError
-from factor_ray.models.base import Fit, Hyperparameters, Model
+from factor_ray.models.base import Fit, Hyperparameters, Model, Weights
 from factor_ray.models.ensemble import FittedMember, ensemble_forecast
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
 from factor_ray.models.seeds import fit_seed, macro_state_seed
@@ -26,6 +26,8 @@ FloatArray = npt.NDArray[np.float32]
 
 class Estimator:
     """Fits an ensemble of one point on one window, to the bit as a run does.
+
+    The base of every model of ours: it says what most models have not, and what notebooks use.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ class Estimator:
     InputError
         If a hyperparameter is unknown or out of range.
     """
+
+    forecasts: ClassVar[Literal["mean", "quantile"]] = "mean"
 
     def __init__(
         self,
@@ -79,15 +83,14 @@ class Estimator:
         if window.validation is None:
             raise InputError("a fit needs validation months to stop by; make windows with validation of at least 1")
         ready = _prepared(panel)
-        target_N = excess_returns(ready, self.horizon)
         self.window = window
         self._state = self._fit_macro_state(ready, window)
-        model = self._model()
+        model, view = self._model(), self._view(ready, window.train[0])
         self.fits = model.fit_pack(
             [self.settings] * self.members,
             [fit_seed(self.seed, model.name, window, member) for member in range(self.members)],
-            self._sample(ready, target_N, window.train),
-            self._sample(ready, target_N, window.validation),
+            view.train(window),
+            view.validation(window),
             order_seed=fit_seed(self.seed, model.name, window, None),
         )
         return self
@@ -111,23 +114,32 @@ class Estimator:
             raise InputError("nothing to predict with: call fit first (and lower learning_rate if members diverged)")
         first, last = self.window.test if months is None else months
         ready = _prepared(panel)
-        target_N = excess_returns(ready, self.horizon)
-        sample = self._sample(ready, target_N, (first, last))
-        rows = ready.rows(first, last)
-        mean = ensemble_forecast(self._model(), [FittedMember(self.settings, fit.weights) for fit in sound], sample)
+        view, rows = self._view(ready, self.window.train[0]), ready.rows(first, last)
+        members = [FittedMember(self.settings, fit.weights) for fit in sound]
+        mean = ensemble_forecast(self._model(), members, view.forecast_months((first, last)))
         frame = pd.DataFrame(
             {
                 "month": month_ends(ready.row_months[rows]),
                 "asset": ready.assets[rows],
                 "horizon": self.horizon,
                 "prediction": np.nan if mean.returns is None else mean.returns,
-                "realized": target_N[rows],
+                "realized": view.target_N[rows],
             }
         )
         if mean.consensus is not None:
             for position, name in enumerate(ready.consensus_names):
                 frame[name] = mean.consensus[:, position]
         return frame
+
+    @classmethod
+    def total(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> FloatArray | None:  # noqa: ARG003
+        """Return nothing: a model without factors that could be realised."""
+        return None
+
+    @classmethod
+    def coefficients(cls, weights: Weights) -> FloatArray | None:  # noqa: ARG003
+        """Return nothing: a model without a linear prediction layer on the consensus."""
+        return None
 
     def _model(self) -> type[Model]:
         family: Any = type(self)
@@ -143,16 +155,18 @@ class Estimator:
         seed = macro_state_seed(self.seed, window)
         return fit_macro_states(self.macro_state, panel.macro.values, [(rows[0], rows[1])], seeds=[seed])[0]
 
-    def _sample(self, panel: Panel, target_N: FloatArray, months: MonthRange) -> Sample:
-        rows = panel.rows(*months)
+    def _view(self, panel: Panel, first: int) -> WindowView:
         nothing = np.zeros((len(panel.months), 0), dtype=np.float32)
         has_state = self._state is not None and panel.macro is not None
-        return Sample(
-            x_NP=panel.characteristics[rows],
-            month_N=panel.row_months[rows] - panel.months[0],
-            z_Td=self._state.transform(panel.macro.values) if has_state else nothing,  # type: ignore[union-attr]
-            y_N=target_N[rows],
-            c_NC=panel.consensus[rows],
+        return WindowView(
+            panel=panel,
+            horizon=self.horizon,
+            target_N=excess_returns(panel, self.horizon),
+            excess_N=own_excess_returns(panel),
+            asset_N=asset_numbers(panel),
+            state_Td=self._state.transform(panel.macro.values) if has_state else nothing,  # type: ignore[union-attr]
+            factors_TF=observed_factors_of(panel),
+            first=first,
         )
 
 

@@ -21,15 +21,26 @@ from factor_ray.runner.search import Request, Search, Selection
 
 @dataclass
 class Quest:
-    """One search of one model at one horizon, and how its requests become cells."""
+    """One search of one model at one horizon (and level, for a quantile), and how its requests become cells."""
 
     model: str
     horizon: int
     search: Search
     windows: Sequence[Window]
     cells: CellNames
+    tau: float | None = None
     selection: Selection | None = None
     wanted: list[Request] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """What tells it from the model's other searches."""
+        return quest_key(self.horizon, self.tau)
+
+
+def quest_key(horizon: int, tau: float | None) -> str:
+    """Return what tells a search from the model's others: the horizon, and the level of a quantile."""
+    return str(horizon) if tau is None else f"{horizon}@{tau:g}"
 
 
 @dataclass(frozen=True)

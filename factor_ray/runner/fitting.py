@@ -62,13 +62,13 @@ def fit_packs(packs: Sequence[Pack], inputs: Inputs, store: CellStore, context: 
         if not todo:
             continue
         family = model(pack.model)
-        window = inputs.windows[pack.horizon][pack.window]
+        window, view = inputs.windows[pack.horizon][pack.window], inputs.view(pack.horizon, pack.window)
         points: list[Hyperparameters] = [family.Settings(**mine.points[k]) for k in todo]
         fits = family.fit_pack(
             points,
             [mine.seeds[k] for k in todo],
-            inputs.sample(pack.horizon, pack.window, window.train),
-            inputs.sample(pack.horizon, pack.window, window.validation or (0, -1)),
+            view.train(window),
+            view.validation(window),
             order_seed=pack.order_seed,
             device=context.device,
         )

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from factor_ray.data.sample import Sample
+from factor_ray.data.sample import FloatArray, Sample
 from factor_ray.errors import WorkError
-from factor_ray.models.base import Fit, Hyperparameters, Prediction
+from factor_ray.models.base import Fit, Hyperparameters
 from factor_ray.models.ensemble import FittedMember, ensemble_forecast
 from factor_ray.models.registry import model
 from factor_ray.runner.cells import CellStore
@@ -24,8 +25,8 @@ class Member:
     weight: float = 1.0
 
 
-def forecast_members(name: str, members: Sequence[Member], fits: Mapping[str, Fit], sample: Sample) -> Prediction:
-    """Return the mean forecast of an ensemble's members; those whose fit diverged are left out.
+def fitted_members(name: str, members: Sequence[Member], fits: Mapping[str, Fit]) -> list[FittedMember]:
+    """Return an ensemble's members with their weights; those whose fit diverged are left out.
 
     Raises
     ------
@@ -38,37 +39,59 @@ def forecast_members(name: str, members: Sequence[Member], fits: Mapping[str, Fi
             f"every member of an ensemble of {name} diverged ({members[0].settings}): nothing is left to forecast "
             "with; take such values out of the search, or set search.selection to per_window"
         )
-    fitted = [FittedMember(member.settings, fits[member.cell].weights, member.weight) for member in sound]
-    return ensemble_forecast(model(name), fitted, sample)
+    return [FittedMember(member.settings, fits[member.cell].weights, member.weight) for member in sound]
 
 
 def greedy_weights(
-    name: str, members: Sequence[Member], fits: Mapping[str, Fit], validation: Sample, picks: int
+    name: str,
+    members: Sequence[Member],
+    fits: Mapping[str, Fit],
+    months: Sequence[Sample],
+    target_N: FloatArray,
+    picks: int,
 ) -> list[Member]:
-    """Weigh members by greedy selection with replacement on the validation rows (Caruana et al., 2004).
+    """Weigh members by greedy selection with replacement on the validation months (Caruana et al., 2004).
 
-    Starting from nothing, the member that lowers the mean's squared error most is added, ``picks`` times; ties go to
-    the first. The weights are shares of picks. Only validation rows of the window are seen. Members that forecast no
-    returns have no weight: where none does, the answer is empty.
+    Starting from nothing, the member that lowers the mean's loss most is added, ``picks`` times; ties go to the first.
+    The weights are shares of picks. The loss is the squared error, a quantile model's its pinball loss. Only validation
+    rows of the window are seen. Members that forecast no returns have no weight: where none does, the answer is empty.
+
+    Parameters
+    ----------
+    name, members, fits
+        The ensemble's model, its members and their fits.
+    months : sequence of Sample
+        The validation rows of one month each, as known at its end.
+    target_N : float32 array (N,)
+        Their targets.
+    picks : int
     """
     sound = [member for member in members if fits[member.cell].status == "ok"]
-    known_N = ~np.isnan(validation.y_N)
-    target_N = validation.y_N[known_N].astype(np.float64)
     family = model(name)
-    forecasts = [family.forecast(member.settings, fits[member.cell].weights, validation).returns for member in sound]
-    sound = [member for member, returns in zip(sound, forecasts, strict=True) if returns is not None]
-    if not sound:
+    forecasts: list[npt.NDArray[np.float64]] = []
+    chosen: list[Member] = []
+    for member in sound:
+        single = [FittedMember(member.settings, fits[member.cell].weights)]
+        returns = ensemble_forecast(family, single, months).returns
+        if returns is not None:
+            forecasts.append(returns.astype(np.float64))
+            chosen.append(member)
+    if not chosen:
         return []
-    forecasts_MN = np.stack([returns[known_N] for returns in forecasts if returns is not None]).astype(np.float64)
-    total_N, counts_M = np.zeros(len(target_N)), np.zeros(len(sound), dtype=int)
+    forecasts_MN = np.stack(forecasts)
+    known_N = np.isfinite(target_N) & np.isfinite(forecasts_MN).all(axis=0)
+    forecasts_Mn, target_n = forecasts_MN[:, known_N], target_N[known_N].astype(np.float64)
+    level = getattr(chosen[0].settings, "tau", None)
+    total_n, counts_M = np.zeros(len(target_n)), np.zeros(len(chosen), dtype=int)
     for pick in range(1, picks + 1):
-        errors_MN = (total_N + forecasts_MN) / pick - target_N
-        best = int(np.argmin(np.mean(errors_MN**2, axis=1)))
+        errors_Mn = target_n - (total_n + forecasts_Mn) / pick
+        loss_Mn = errors_Mn**2 if level is None else np.maximum(level * errors_Mn, (level - 1.0) * errors_Mn)
+        best = int(np.argmin(np.mean(loss_Mn, axis=1)))
         counts_M[best] += 1
-        total_N += forecasts_MN[best]
+        total_n += forecasts_Mn[best]
     return [
         Member(member.cell, member.settings, float(count))
-        for member, count in zip(sound, counts_M, strict=True)
+        for member, count in zip(chosen, counts_M, strict=True)
         if count
     ]
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from factor_ray.data.digests import digest
 from factor_ray.data.panel import Panel
-from factor_ray.data.sample import FloatArray, Sample
-from factor_ray.data.windows import MonthRange, Window
+from factor_ray.data.sample import AssetArray, FloatArray, WindowView, asset_numbers, observed_factors_of
+from factor_ray.data.targets import own_excess_returns
+from factor_ray.data.windows import Window
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,42 @@ class Inputs:
     windows : mapping of horizon to tuple of Window
     states : mapping of horizon to tuple of float32 array (T, d)
         The macro state of every month of the panel, as each window computes it.
+    excess_N, asset_N, factors_TF
+        As in :class:`factor_ray.data.sample.WindowView`.
     """
 
     panel: Panel
     targets: Mapping[int, FloatArray]
     windows: Mapping[int, tuple[Window, ...]]
     states: Mapping[int, tuple[FloatArray, ...]]
+    excess_N: FloatArray
+    asset_N: AssetArray
+    factors_TF: FloatArray
 
-    def sample(self, horizon: int, window: int, months: MonthRange) -> Sample:
-        """Return the rows of some months, as that window sees them: views, no copies."""
-        rows = self.panel.rows(*months)
-        return Sample(
-            x_NP=self.panel.characteristics[rows],
-            month_N=self.panel.row_months[rows] - self.panel.months[0],
-            z_Td=self.states[horizon][window],
-            y_N=self.targets[horizon][rows],
-            c_NC=self.panel.consensus[rows],
+    @classmethod
+    def of(
+        cls,
+        panel: Panel,
+        targets: Mapping[int, FloatArray],
+        windows: Mapping[int, tuple[Window, ...]],
+        states: Mapping[int, tuple[FloatArray, ...]],
+    ) -> Inputs:
+        """Gather the inputs, reading the rest from the prepared panel."""
+        return cls(
+            panel, targets, windows, states, own_excess_returns(panel), asset_numbers(panel), observed_factors_of(panel)
+        )
+
+    def view(self, horizon: int, window: int) -> WindowView:
+        """Return the panel as a window sees it."""
+        return WindowView(
+            panel=self.panel,
+            horizon=horizon,
+            target_N=self.targets[horizon],
+            excess_N=self.excess_N,
+            asset_N=self.asset_N,
+            state_Td=self.states[horizon][window],
+            factors_TF=self.factors_TF,
+            first=self.windows[horizon][window].train[0],
         )
 
 
@@ -54,26 +75,28 @@ class Digests:
     first : int
         The panel's first month.
     prepared : sequence of str
-        One digest per month of assets, characteristics and consensus.
+        One digest per month of assets, characteristics, consensus and returns.
     targets : mapping of horizon to sequence of str
         One digest per month.
+    factors : sequence of str
+        One digest per month of observed factor returns.
     names : str
-        Digest of the names and order of characteristics and consensus variables.
+        Digest of the names and order of characteristics, consensus variables and observed factors.
     """
 
     first: int
     prepared: Sequence[str]
     targets: Mapping[int, Sequence[str]]
+    factors: Sequence[str]
     names: str
 
     def data(self, horizon: int, window: Window) -> str:
         """Return the digest of all that a fit on this window reads of the panel."""
-        read = []
-        for pair in (window.train, window.validation):
-            if pair is not None:
-                months = slice(pair[0] - self.first, pair[1] - self.first + 1)
-                read.append([self.prepared[months], self.targets[horizon][months]])
-        return digest([self.names, read])
+        spans = [span for span in (window.train, window.validation) if span is not None]
+        begin, last = window.train[0] - self.first, spans[-1][1] - self.first
+        known = [self.targets[horizon][low - self.first : high - self.first + 1] for low, high in spans]
+        rows = self.prepared[begin : last + 1]
+        return digest([self.names, rows, known, self.factors[begin : last + 1 + horizon]])
 
     def state(self, state_Td: npt.NDArray[np.float32], window: Window) -> str:
         """Return the digest of the macro states that a fit on this window reads."""
@@ -83,7 +106,8 @@ class Digests:
 
 
 def month_digests(panel: Panel) -> list[str]:
-    """Return one digest per month of a prepared panel: what the month's rows say, but for returns."""
+    """Return one digest per month of a prepared panel: what the month's rows say."""
+    plain = [panel.values(name) for name in ("return", "risk_free") if name in panel.table.column_names]
     found = []
     for start, stop in zip(panel.offsets[:-1], panel.offsets[1:], strict=True):
         rows = slice(int(start), int(stop))
@@ -91,6 +115,7 @@ def month_digests(panel: Panel) -> list[str]:
             "\x1f".join(map(str, panel.assets[rows])).encode(),
             panel.characteristics[rows].tobytes(),
             panel.consensus[rows].tobytes(),
+            *(values[rows].tobytes() for values in plain),
         ]
         found.append(digest(b"\x1e".join(content)))
     return found
@@ -100,3 +125,8 @@ def target_digests(panel: Panel, target_N: npt.NDArray[np.float32]) -> list[str]
     """Return one digest per month of a target."""
     bounds = zip(panel.offsets[:-1], panel.offsets[1:], strict=True)
     return [digest(np.ascontiguousarray(target_N[int(start) : int(stop)]).tobytes()) for start, stop in bounds]
+
+
+def factor_digests(factors_TF: npt.NDArray[np.float32]) -> list[str]:
+    """Return one digest per month of observed factor returns."""
+    return [digest(np.ascontiguousarray(row).tobytes()) for row in factors_TF]

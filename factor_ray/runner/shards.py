@@ -52,7 +52,7 @@ def prepare_in_shards(
     """
     remote: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(PanelShard)
     plan, left_out = plan_preparation(panel, settings, judged)
-    shared = [ray.put((dataclasses.replace(panel, macro=None), plan))]
+    shared = [ray.put((dataclasses.replace(panel, macro=None, factors=None), plan))]
     spans = [(int(part[0]), int(part[-1])) for part in np.array_split(panel.months, shards) if len(part)]
     actors = [remote.remote() for _ in spans]
     count = len(actors)
@@ -67,7 +67,7 @@ def prepare_in_shards(
         ray.kill(actor)
     tally = sum([*tallies, *(counted for _, _, counted in parts)], Counter[str]())
     account = describe_preparation(panel, plan, dropped, censuses, left_out, tally)
-    whole = Panel.joined([table for table, _, _ in parts], panel.macro)
+    whole = Panel.joined([table for table, _, _ in parts], panel.macro, panel.factors)
     digests = [digest for _, listed, _ in parts for digest in listed]
     return whole.with_preparation(settings.model_dump(mode="json"), account), digests
 

@@ -55,7 +55,7 @@ def inputs_of(
     targets = stages.targets_of(chosen, panel)
     states = stages.macro_states(chosen.macro_state, prepared, windows, store, chosen.search.seed, warn)
     digests = stages.digest_inputs(prepared, month_digests(prepared), targets)
-    return Inputs(prepared, targets, windows, states), digests
+    return Inputs.of(prepared, targets, windows, states), digests
 
 
 class Killed(Exception):
@@ -307,12 +307,13 @@ def test_a_changed_value_renames_the_windows_that_read_it_and_no_others(tmp_path
 
     changed = names(chosen, rebuilt(change), tmp_path)
     for horizon, windows in inputs.windows.items():
-        touched = set(range(month - horizon, month)) if column == "return" else {month}
+        targets = set(range(month - horizon, month)) if column == "return" else set()
         expected = []
         for window in windows:
             assert window.validation is not None
             spans = (window.train, window.validation)
-            expected.append(any(first <= t <= last for first, last in spans for t in touched))
+            read = any(first <= t <= last for first, last in spans for t in targets)
+            expected.append(read or window.train[0] <= month <= window.validation[1])
         places = [(horizon, str(window.test[0])) for window in windows]
         assert [changed[place] != plain[place] for place in places] == expected
         assert True in expected

@@ -14,9 +14,10 @@ from toy_model import Toy, ToySettings
 from factor_ray.data.sample import Sample
 from factor_ray.errors import WorkError
 from factor_ray.models import registry
-from factor_ray.models.base import Fit
+from factor_ray.models.base import Fit, Prediction
+from factor_ray.models.ensemble import ensemble_forecast
 from factor_ray.runner.cells import CellStore
-from factor_ray.runner.forecasting import Member, forecast_members, greedy_weights, read_fits
+from factor_ray.runner.forecasting import Member, fitted_members, greedy_weights, read_fits
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,12 +51,30 @@ def fitted(*points: ToySettings, seed: int = 0) -> tuple[list[Member], dict[str,
     return [Member(cell, point) for cell, point in zip(fits, points, strict=True)], fits
 
 
+def by_month(sample: Sample) -> list[Sample]:
+    return [kept(sample, sample.month_N == month) for month in np.unique(sample.month_N)]
+
+
+def kept(sample: Sample, rows: np.ndarray) -> Sample:
+    return dataclasses.replace(
+        sample, x_NP=sample.x_NP[rows], month_N=sample.month_N[rows], y_N=sample.y_N[rows], c_NC=sample.c_NC[rows]
+    )
+
+
+def forecast(members: Sequence[Member], fits: dict[str, Fit], sample: Sample) -> Prediction:
+    return ensemble_forecast(Toy, fitted_members("toy", members, fits), by_month(sample))
+
+
+def greedy(members: Sequence[Member], fits: dict[str, Fit], validation: Sample, picks: int) -> list[Member]:
+    return greedy_weights("toy", members, fits, by_month(validation), validation.y_N, picks)
+
+
 def slow_mean(members: Sequence[Member], fits: dict[str, Fit], sample: Sample, what: str) -> np.ndarray:
     total = sum(member.weight for member in members)
     mean = 0.0
     for member in members:
-        forecast = Toy.forecast(member.settings, fits[member.cell].weights, sample)
-        mean = mean + getattr(forecast, what).astype(float) * member.weight / total
+        found = Toy.forecast(member.settings, fits[member.cell].weights, sample)
+        mean = mean + getattr(found, what).astype(float) * member.weight / total
     return np.asarray(mean)
 
 
@@ -63,7 +82,7 @@ def test_an_ensemble_is_the_weighted_mean():
     members, fits = fitted(ToySettings(penalty=0.1), ToySettings(penalty=10), ToySettings(penalty=100))
     members = [dataclasses.replace(member, weight=w) for member, w in zip(members, (1.0, 2.0, 5.0), strict=True)]
     sample = draw(1)
-    found = forecast_members("toy", members, fits, sample)
+    found = forecast(members, fits, sample)
     assert found.returns is not None
     assert found.consensus is not None
     np.testing.assert_allclose(found.returns, slow_mean(members, fits, sample, "returns"), rtol=1e-5, atol=1e-7)
@@ -75,26 +94,26 @@ def test_members_that_failed_are_left_out():
     members, fits = fitted(ToySettings(), ToySettings(fails=True), ToySettings(penalty=5))
     sample = draw(1)
     sound = [members[0], members[2]]
-    all_of_them, without = (forecast_members("toy", some, fits, sample) for some in (members, sound))
+    all_of_them, without = (forecast(some, fits, sample) for some in (members, sound))
     np.testing.assert_array_equal(all_of_them.returns, without.returns)
     with pytest.raises(WorkError, match=r"every member of an ensemble of toy diverged \(.*fails=True\)"):
-        forecast_members("toy", members[1:2], fits, sample)
+        forecast(members[1:2], fits, sample)
 
 
 def test_what_no_member_forecasts_is_missing():
     members, fits = fitted(ToySettings(learns="consensus"), ToySettings(learns="consensus", penalty=2))
-    found = forecast_members("toy", members, fits, draw(1))
+    found = forecast(members, fits, draw(1))
     assert found.returns is None
     assert found.consensus is not None
     members, fits = fitted(ToySettings(learns="returns"))
-    assert forecast_members("toy", members, fits, draw(1)).consensus is None
+    assert forecast(members, fits, draw(1)).consensus is None
 
 
 def test_members_that_forecast_share_the_mean():
     members, fits = fitted(ToySettings(), ToySettings(learns="consensus"), ToySettings(penalty=7))
     sample = draw(1)
-    mixed = forecast_members("toy", members, fits, sample)
-    alone = forecast_members("toy", [members[0], members[2]], fits, sample)
+    mixed = forecast(members, fits, sample)
+    alone = forecast([members[0], members[2]], fits, sample)
     np.testing.assert_array_equal(mixed.returns, alone.returns)
 
 
@@ -103,18 +122,15 @@ def test_members_that_forecast_share_the_mean():
 def test_a_month_is_forecast_to_the_bit_whichever_others_are_asked_for(seed, months):
     members, fits = fitted(ToySettings(), ToySettings(penalty=9))
     sample = draw(seed)
-    whole = forecast_members("toy", members, fits, sample)
-    kept = np.isin(sample.month_N, list(months))
-    if not kept.any():
+    whole = forecast(members, fits, sample)
+    asked = np.isin(sample.month_N, list(months))
+    if not asked.any():
         return
-    part = dataclasses.replace(
-        sample, x_NP=sample.x_NP[kept], month_N=sample.month_N[kept], y_N=sample.y_N[kept], c_NC=sample.c_NC[kept]
-    )
-    found = forecast_members("toy", members, fits, part)
+    found = forecast(members, fits, kept(sample, asked))
     assert whole.returns is not None
     assert whole.consensus is not None
-    np.testing.assert_array_equal(found.returns, whole.returns[kept])
-    np.testing.assert_array_equal(found.consensus, whole.consensus[kept])
+    np.testing.assert_array_equal(found.returns, whole.returns[asked])
+    np.testing.assert_array_equal(found.consensus, whole.consensus[asked])
 
 
 def slow_greedy(members: list[Member], fits: dict[str, Fit], validation: Sample, picks: int) -> dict[str, float]:
@@ -139,7 +155,7 @@ def test_greedy_weights_are_those_of_a_slow_loop(seed):
     points = [ToySettings(penalty=10.0**k) for k in range(-2, 5)]
     members, fits = fitted(*points, seed=seed)
     validation = draw(seed)
-    found = greedy_weights("toy", members, fits, validation, picks=12)
+    found = greedy(members, fits, validation, picks=12)
     assert {member.cell: member.weight for member in found} == slow_greedy(members, fits, validation, 12)
     assert sum(member.weight for member in found) == 12
 
@@ -147,18 +163,18 @@ def test_greedy_weights_are_those_of_a_slow_loop(seed):
 def test_greedy_weights_see_validation_returns_only():
     members, fits = fitted(ToySettings(penalty=0.01), ToySettings(penalty=1e4))
     validation = draw(3)
-    assert len(greedy_weights("toy", members, fits, validation, 8)) >= 1
+    assert len(greedy(members, fits, validation, 8)) >= 1
     unknown = np.isnan(validation.y_N)
     other = validation.x_NP.copy()
     other[unknown] = 99
     changed = dataclasses.replace(validation, x_NP=other, c_NC=validation.c_NC + 1)
-    assert greedy_weights("toy", members, fits, changed, 8) == greedy_weights("toy", members, fits, validation, 8)
+    assert greedy(members, fits, changed, 8) == greedy(members, fits, validation, 8)
 
 
 def test_greedy_weights_leave_out_what_failed_or_forecasts_no_returns():
     members, fits = fitted(ToySettings(fails=True), ToySettings(learns="consensus"), ToySettings(penalty=3))
-    assert [member.cell for member in greedy_weights("toy", members, fits, draw(1), 5)] == ["cell2"]
-    assert greedy_weights("toy", members[:2], fits, draw(1), 5) == []
+    assert [member.cell for member in greedy(members, fits, draw(1), 5)] == ["cell2"]
+    assert greedy(members[:2], fits, draw(1), 5) == []
 
 
 def test_fits_are_read_from_the_store(tmp_path):
@@ -168,5 +184,5 @@ def test_fits_are_read_from_the_store(tmp_path):
         store.write(cell, fit, {})
     read = read_fits(store, members)
     sample = draw(4)
-    first, second = (forecast_members("toy", members, some, sample) for some in (fits, read))
+    first, second = (forecast(members, some, sample) for some in (fits, read))
     np.testing.assert_array_equal(first.returns, second.returns)

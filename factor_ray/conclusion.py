@@ -1,0 +1,193 @@
+"""The end of a run: forecasts of the selected cells, their measures, and every table of the run's directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from factor_ray import stages
+from factor_ray.data.load import Loaded
+from factor_ray.data.prepare import rows_kept
+from factor_ray.data.targets import next_returns
+from factor_ray.experiment import Experiment
+from factor_ray.measures import (
+    MARKET,
+    fills_portfolios,
+    form_portfolios,
+    market_portfolio,
+    measure_consensus,
+    measure_market,
+    measure_portfolios,
+    measure_quantiles,
+    measure_returns,
+    plain,
+)
+from factor_ray.run_directory import Run
+from factor_ray.runner.campaign import Campaign
+from factor_ray.runner.inputs import Inputs
+from factor_ray.tables import (
+    Forecast,
+    ParquetPieces,
+    coefficient_frame,
+    consensus_table,
+    forecast_tables,
+    forecasts_of,
+    parquet,
+    trials_frame,
+)
+
+FloatArray = npt.NDArray[np.float32]
+
+ORACLE = "oracle"
+"""Label of the simulated market's true expected returns."""
+
+_CONSTANT_IN_A_MONTH = ("zero", "historical_mean")
+
+
+def conclude(
+    experiment: Experiment,
+    run: Run,
+    loaded: Loaded,
+    inputs: Inputs,
+    campaign: Campaign,
+    targets: Mapping[int, FloatArray],
+) -> dict[str, Any]:
+    """Forecast with the selected cells, measure, and write every table.
+
+    Parameters
+    ----------
+    experiment, run, loaded, inputs, campaign
+        Of the run; the campaign is finished.
+    targets : mapping of horizon to float32 array
+        Of the rows as they were loaded.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds: model -> horizon -> measure.
+    """
+    conclusion = _Conclusion(experiment, inputs, next_returns(loaded.panel)[rows_kept(loaded.panel, inputs.panel)])
+    for horizon in inputs.targets:
+        benchmarks = stages.trivial_of(inputs.panel, inputs.targets[horizon], loaded.panel, targets[horizon], horizon)
+        conclusion.add_market(horizon)
+        for forecast in _forecasts(experiment, loaded, inputs, campaign, horizon, benchmarks):
+            if forecast.tau is None:
+                conclusion.add(forecast, benchmarks["historical_mean"])
+            else:
+                conclusion.add_quantiles(forecast)
+    conclusion.write(run)
+    run.write("trials.parquet", parquet(trials_frame(campaign)))
+    run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
+    return conclusion.metrics
+
+
+def tested_rows(inputs: Inputs, horizon: int) -> npt.NDArray[np.int64]:
+    """Return the rows of all test months of a horizon, in order."""
+    spans = [inputs.panel.rows(*window.test) for window in inputs.windows[horizon]]
+    return np.concatenate([np.arange(span.start, span.stop) for span in spans])
+
+
+def _forecasts(
+    experiment: Experiment,
+    loaded: Loaded,
+    inputs: Inputs,
+    campaign: Campaign,
+    horizon: int,
+    trivial: Mapping[str, FloatArray],
+) -> Iterator[Forecast]:
+    """Yield every forecast of a horizon: the searched models', the trivial ones and, where there is one, the truth."""
+    for quest in campaign.quests:
+        if quest.horizon == horizon:
+            yield from forecasts_of(quest, inputs, campaign.store, experiment.ensemble)
+    rows = tested_rows(inputs, horizon)
+    for name, values in trivial.items():
+        yield Forecast(name, horizon, rows, values[rows])
+    if loaded.truth is not None:
+        true_N = loaded.truth.expected_return(horizon).astype(np.float32)[rows_kept(loaded.panel, inputs.panel)]
+        yield Forecast(ORACLE, horizon, rows, true_N[rows])
+
+
+@dataclass
+class _Conclusion:
+    """Tables and measures of a run, gathered forecast by forecast."""
+
+    experiment: Experiment
+    inputs: Inputs
+    next_return_N: FloatArray
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pieces: dict[str, ParquetPieces] = field(default_factory=dict)
+    portfolios: list[pd.DataFrame] = field(default_factory=list)
+    coefficients: list[pd.DataFrame] = field(default_factory=list)
+
+    def add_market(self, horizon: int) -> None:
+        """Form and measure the portfolio of all assets."""
+        rows, settings = tested_rows(self.inputs, horizon), self.experiment.portfolios
+        market = market_portfolio(self.inputs.panel, rows, self.next_return_N, settings)
+        self.portfolios.append(market.assign(model=MARKET, horizon=horizon))
+        self._measured(MARKET, horizon)["portfolio"] = measure_market(market)
+
+    def add(self, forecast: Forecast, benchmark_N: FloatArray) -> None:
+        """Take a forecast of mean returns and of the consensus."""
+        panel, target_N = self.inputs.panel, self.inputs.targets[forecast.horizon]
+        measured = self._measured(forecast.model, forecast.horizon)
+        self._tell("forecasts", forecast_tables(panel, forecast, target_N))
+        if forecast.returns is not None:
+            measured["returns"] = measure_returns(panel, forecast, forecast.returns, target_N, benchmark_N)
+            self._sort(forecast, measured)
+        if forecast.total is not None:
+            measured["total"] = measure_returns(panel, forecast, forecast.total, target_N, benchmark_N)
+        if forecast.consensus is not None:
+            self._tell("consensus", consensus_table(panel, forecast))
+            measured["consensus"] = measure_consensus(panel, forecast)
+        self.coefficients.append(coefficient_frame(panel, [forecast]))
+
+    def add_quantiles(self, forecast: Forecast) -> None:
+        """Take a forecast of one level of returns."""
+        target_N = self.inputs.targets[forecast.horizon]
+        self._tell("quantiles", forecast_tables(self.inputs.panel, forecast, target_N))
+        found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
+        found[f"{forecast.tau:g}"] = measure_quantiles(self.inputs.panel, forecast, target_N)
+
+    def write(self, run: Run) -> None:
+        """Write the tables and the measures."""
+        for name, pieces in self.pieces.items():
+            run.write(f"{name}.parquet", pieces.content())
+        run.write("portfolios.parquet", parquet(pd.concat(self.portfolios, ignore_index=True)))
+        run.write("coefficients.parquet", parquet(pd.concat(self.coefficients, ignore_index=True)))
+        run.write("metrics.json", json.dumps(plain(self.metrics), indent=1).encode())
+
+    def _measured(self, model: str, horizon: int) -> dict[str, Any]:
+        measured: dict[str, Any] = self.metrics.setdefault(model, {}).setdefault(str(horizon), {})
+        return measured
+
+    def _tell(self, name: str, tables: Iterator[Any]) -> None:
+        for table in tables:
+            self.pieces.setdefault(name, ParquetPieces()).add(table)
+
+    def _sort(self, forecast: Forecast, measured: dict[str, Any]) -> None:
+        """Form portfolios on the forecast, where some month has assets enough."""
+        panel, settings = self.inputs.panel, self.experiment.portfolios
+        fills = fills_portfolios(panel, forecast, self.next_return_N, settings)
+        if forecast.model not in _CONSTANT_IN_A_MONTH and fills:
+            formed = form_portfolios(panel, forecast, self.next_return_N, settings)
+            self.portfolios.append(formed)
+            measured |= measure_portfolios(formed, settings.costs)
+
+
+def _selections(campaign: Campaign) -> dict[str, dict[str, Any]]:
+    """Return what was selected: model -> horizon -> the best variant of each window, and each variant's points."""
+    found: dict[str, dict[str, Any]] = {}
+    for quest in campaign.quests:
+        assert quest.selection is not None
+        points = {
+            variant: [point.settings.model_dump(mode="json") for point in listed]
+            for variant, listed in quest.selection.points.items()
+        }
+        found.setdefault(quest.model, {})[quest.key] = {"best": quest.selection.best, "points": points}
+    return found
