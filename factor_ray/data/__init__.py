@@ -9,6 +9,7 @@ from factor_ray.data.sources.daily_panel import daily_prices
 from factor_ray.data.sources.fred_md import fred_md
 from factor_ray.data.sources.french import french
 from factor_ray.data.sources.goyal_welch import goyal_welch
+from factor_ray.data.sources.jkp_details import jkp_factor_details
 from factor_ray.data.sources.openap import openap
 from factor_ray.data.sources.portfolio_panel import french_portfolios
 from factor_ray.data.sources.table import table
@@ -30,6 +31,7 @@ __all__ = [
     "french",
     "french_portfolios",
     "goyal_welch",
+    "jkp_factor_details",
     "openap",
     "prepare",
     "table",
