@@ -7,6 +7,7 @@ import pytest
 import typer
 
 import factor_ray
+import factor_ray.data
 from factor_ray.cli import app
 
 COMMANDS = {
@@ -27,6 +28,29 @@ COMMANDS = {
 def test_the_names_of_the_package():
     assert factor_ray.__all__ == ["Experiment", "Panel", "Run", "Windows", "quantile_regression", "run", "simulate"]
     assert dir(factor_ray) == factor_ray.__all__
+
+
+def test_the_names_of_the_data_floor():
+    assert factor_ray.data.__all__ == [
+        "Macro",
+        "Panel",
+        "Preprocess",
+        "Sample",
+        "Universe",
+        "Window",
+        "Windows",
+        "crsp_from_wrds",
+        "daily_prices",
+        "excess_returns",
+        "fred_md",
+        "french",
+        "french_portfolios",
+        "goyal_welch",
+        "jkp_factor_details",
+        "openap",
+        "prepare",
+        "table",
+    ]
 
 
 @pytest.mark.parametrize("name", [name for name in factor_ray.__all__ if name != "quantile_regression"])

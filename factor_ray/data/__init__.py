@@ -5,6 +5,7 @@ from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
 from factor_ray.data.preprocess import Preprocess
 from factor_ray.data.sample import Sample
+from factor_ray.data.sources.crsp_wrds import crsp_from_wrds
 from factor_ray.data.sources.daily_panel import daily_prices
 from factor_ray.data.sources.fred_md import fred_md
 from factor_ray.data.sources.french import french
@@ -25,6 +26,7 @@ __all__ = [
     "Universe",
     "Window",
     "Windows",
+    "crsp_from_wrds",
     "daily_prices",
     "excess_returns",
     "fred_md",

@@ -79,7 +79,8 @@ def read_crsp(
     frame = frame.rename({found: name for name, found in names.items()})
     numeric = [name for name in names if name not in _LABELS]
     frame = frame.with_columns(crsp_numbers(path, frame[name], codes=name in ("ret", "dlret")) for name in numeric)
-    frame = frame.unique().sort("permno", "month")
+    codes = [pl.col(name).str.replace(r"^(\d+)\.0*$", "$1") for name in ("exchcd", "shrcd") if name in names]
+    frame = frame.with_columns(codes).unique().sort("permno", "month")
     again = frame.filter(pl.struct("permno", "month").is_duplicated())
     if again.height:
         raise InputError(
