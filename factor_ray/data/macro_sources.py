@@ -76,10 +76,15 @@ def _notes(source: AnyMacro, frame: pd.DataFrame) -> list[str]:
         return [f"Macro series come from one vintage ({name}): data revised after the months they describe."]
     if isinstance(source, MonthlyTable):
         return [f"Macro series of {name} are used in the file's own units.", *frame.attrs.get("notes", [])]
-    ignored = frame.attrs.get("ignored", {}) if isinstance(source, GoyalWelch) else {}
-    return (
-        [f"{name}: {len(ignored)} columns and sheets that are not Goyal and Welch's were left out."] if ignored else []
+    if not isinstance(source, GoyalWelch):
+        return []
+    ignored = frame.attrs.get("ignored", {})
+    taken = [column for column in frame.attrs.get("unknown", []) if column in frame.columns]
+    notes = (
+        [f"{name}: columns that are not Goyal and Welch's are used as they stand: {', '.join(taken)}."] if taken else []
     )
+    left_out = f"{name}: {len(ignored)} columns and sheets were left out: only monthly numbers are read."
+    return [*notes, left_out] if ignored else notes
 
 
 def _joined(pieces: Sequence[Macro], sources: Sequence[AnyMacro]) -> Macro:

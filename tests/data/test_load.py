@@ -51,7 +51,11 @@ def test_macro_sources_are_joined_by_month_each_with_its_lag(files: Path) -> Non
     assert known.names == ("y", "x", "dp", "tms")
     np.testing.assert_array_equal(known.values[:, 1], [1.0, 2.0, 3.0, 4.0])
     np.testing.assert_allclose(known.values[:, 2], [np.nan, np.nan, np.log(0.02), np.log(0.03)], rtol=1e-6)
-    assert any("goyal.csv: 1 columns and sheets" in note for note in loaded.notes)
+    assert not any("goyal.csv" in note for note in loaded.notes)  # its column UN is not asked for
+    every = load(table(files, [{**macro[1], "series": "all"}]))
+    assert every.panel.macro is not None
+    assert every.panel.macro.names == ("Index", "D12", "tbl", "lty", "dp", "dy", "tms", "UN")
+    assert "goyal.csv: columns that are not Goyal and Welch's are used as they stand: UN." in every.notes
     assert any("macro.csv are used in the file's own units" in note for note in loaded.notes)
 
 

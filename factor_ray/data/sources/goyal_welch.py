@@ -57,7 +57,9 @@ def goyal_welch(path: str | Path) -> pd.DataFrame:
         (annual yields and monthly returns) are decimals. The file's columns come under their own names (``b/m`` as
         ``bm``, ``price`` as ``Index``), and, where the file has their parts, dp = log D12 - log Index, dy = log D12 -
         log Index of the month before, ep = log E12 - log Index, de = log D12 - log E12, tms = lty - tbl,
-        dfy = BAA - AAA, dfr = corpr - ltr. ``attrs["ignored"]`` says which columns and sheets were left out, and why.
+        dfy = BAA - AAA, dfr = corpr - ltr. Columns of numbers that are none of Goyal and Welch's come last, as they
+        stand, and ``attrs["unknown"]`` lists them; ``attrs["ignored"]`` says which columns and sheets were left out,
+        and why (the quarterly and annual sheets are).
 
     Raises
     ------
@@ -73,22 +75,35 @@ def goyal_welch(path: str | Path) -> pd.DataFrame:
     table, ignored = _monthly_table(path)
     date = table.columns[0]
     months = month_index(path, str(date), table[date])
+    table = table.set_axis(months, axis="index")
     known: dict[str, str] = {}
+    unknown: list[pd.Series] = []
     for column in map(str, table.columns[1:]):
         name = _NAMES.get(column.lower())
         if name is None:
-            ignored[f"column {column}"] = "no predictor of Goyal and Welch has this name"
+            own = _as_it_stands(path, table, column)
+            ignored |= {f"column {column}": "it holds no numbers"} if own is None else {}
+            unknown += [] if own is None else [own]
         elif name in known.values():
             raise InputError(f"{path} has two columns that mean {name!r}, one of them {column!r}: remove one")
         else:
             known[column] = name
     if not known:
         raise InputError(f"{path} has no column of Goyal and Welch's, such as Index, D12, tbl: give their file")
-    data = to_numbers(path, table[list(known)].set_axis(months, axis="index")).rename(columns=known)
+    data = to_numbers(path, table[list(known)]).rename(columns=known)
     data = _with_derived(path, on_every_month(path, data))
     _check_units(path, data)
-    data.attrs["ignored"] = ignored
+    data = pd.concat([data, *(own.reindex(data.index) for own in unknown)], axis="columns")
+    data.attrs |= {"ignored": ignored, "unknown": [str(own.name) for own in unknown]}
     return data
+
+
+def _as_it_stands(path: Path, table: pd.DataFrame, column: str) -> pd.Series | None:
+    try:
+        values = to_numbers(path, table[[column]])[column]
+    except InputError:
+        return None
+    return values if bool(values.notna().any()) else None
 
 
 def _monthly_table(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:

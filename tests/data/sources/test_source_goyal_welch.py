@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,46 @@ def test_the_real_workbook(real: Path) -> None:
     assert last["tms"] == pytest.approx(0.0362 - 0.0425)
     assert last["dfy"] == pytest.approx(0.0559 - 0.0443)
     assert last["svar"] == pytest.approx(0.002701, abs=1e-6)
-    assert not {"UN", "INPRO", "UN_HP", "IP_HP"} & set(frame.columns)
-    assert {"column UN", "sheet Quarterly", "sheet inflace"} <= set(frame.attrs["ignored"])
+    assert frame.attrs["unknown"] == ["UN", "INPRO", "UN_HP", "IP_HP"] == list(frame.columns[-4:])
+    assert frame.loc["2022-12", "UN"] == pytest.approx(3.5)
+    assert list(frame.attrs["ignored"]) == [
+        f"sheet {title}" for title in ("Quarterly", "un", "Annual", "List1", "inflace", "inflace_yoy")
+    ]
+
+
+@pytest.mark.parametrize(("sheet", "date"), [("Quarterly", "yyyyq"), ("Annual", "yyyy")])
+def test_quarterly_and_annual_sheets_are_refused_in_words(real: Path, tmp_path: Path, sheet: str, date: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what openpyxl drops from the workbook
+        cells = pd.read_excel(real / "macro/PredictorData2022.xlsx", sheet_name=sheet)
+    cells.to_csv(tmp_path / "one.csv", index=False)
+    with pytest.raises(InputError, match=rf"one\.csv: the first column must be the month.*'{date}'.*are not read"):
+        goyal_welch(tmp_path / "one.csv")
+    cells.to_excel(tmp_path / "one.xlsx", sheet_name=sheet, index=False)
+    with pytest.raises(InputError, match=rf"one\.xlsx must have one sheet named Monthly .*'{sheet}'"):
+        goyal_welch(tmp_path / "one.xlsx")
+    cells.to_excel(tmp_path / "one.xlsx", sheet_name="Monthly", index=False)
+    with pytest.raises(InputError, match=rf"one\.xlsx: the first column must be the month.*'{date}'"):
+        goyal_welch(tmp_path / "one.xlsx")
+
+
+def test_the_sheet_as_csv_is_the_same_as_the_workbook(real: Path, tmp_path: Path) -> None:
+    workbook = goyal_welch(real / "macro/PredictorData2022.xlsx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cells = pd.read_excel(real / "macro/PredictorData2022.xlsx", sheet_name="Monthly", dtype=object)
+    cells = cells.loc[:, [not str(name).startswith("Unnamed") for name in cells.columns]].dropna(subset="yyyymm")
+    cells["Index"] = cells["Index"].map("{:,}".format)
+    assert cells["Index"].str.contains(",").sum() > 250
+    cells.to_csv(tmp_path / "one.csv", index=False, na_rep="NaN")
+    pd.testing.assert_frame_equal(goyal_welch(tmp_path / "one.csv"), workbook, rtol=1e-12)
+
+
+def test_dates_of_quarters_under_the_name_of_months(tmp_path: Path) -> None:
+    rows = "".join(f"{2000 + i // 4}{3 * (i % 4) + 3:02d},0.01\n" for i in range(12))
+    (tmp_path / "q.csv").write_text(f"yyyymm,tbl\n{rows}")
+    with pytest.raises(InputError, match="is not monthly: 12 dates span 34 months"):
+        goyal_welch(tmp_path / "q.csv")
 
 
 def test_bill_rate_is_that_of_fred_md(real: Path) -> None:
@@ -54,12 +93,14 @@ def test_classic_csv_with_commas_between_thousands(tmp_path: Path) -> None:
 def test_newer_columns_by_their_names(tmp_path: Path) -> None:
     path = tmp_path / "gwz.csv"
     path.write_text(
-        "yyyymm,price,d12,e12,ret,tbl,lty,AAA,BAA,b/m,ntis,svar,sntm,avgcor,wtexas,mine\n"
-        "202001,3225.52,58.69,138.74,0.01,0.0152,0.0176,0.0294,0.0377,0.23,-0.009,0.0011,0.5,0.2,-1,3\n"
+        "yyyymm,price,d12,e12,ret,tbl,lty,AAA,BAA,b/m,ntis,svar,sntm,avgcor,wtexas,mine,words\n"
+        "202001,3225.52,58.69,138.74,0.01,0.0152,0.0176,0.0294,0.0377,0.23,-0.009,0.0011,0.5,0.2,-1,3,up\n"
     )
     frame = goyal_welch(path)
     assert {*CBAPM_PREDICTORS, "Index", "sntm", "avgcor", "wtexas", "ret"} <= set(frame.columns)
-    assert list(frame.attrs["ignored"]) == ["column mine"]
+    assert frame.attrs == {"ignored": {"column words": "it holds no numbers"}, "unknown": ["mine"]}
+    assert frame["mine"].tolist() == [3.0]
+    assert list(frame.columns)[-1] == "mine"
 
 
 def test_workbook_with_one_dated_sheet_of_another_name(tmp_path: Path) -> None:
