@@ -10,11 +10,13 @@ from factor_ray.models.quantile.qcf import (
     factors_from_coefficients,
     fit_quantile_factors,
     monthly_coefficients,
+    total_quantiles,
     window_models,
 )
 from factor_ray.models.quantile.qfm import LatentQuantileFactors, fit_latent_factors, number_of_factors
 from factor_ray.models.quantile.simulation import SimulatedQuantiles, simulate_quantiles
 from factor_ray.models.quantile.single_index import recover_index, recover_indices
+from factor_ray.models.quantile.small import SmallFits, ragged_quantile_regressions, small_quantile_regressions
 from factor_ray.models.quantile.solver import QuantileFit, quantile_regression, quantile_regressions
 from factor_ray.models.quantile.tuning import Scores, Setting, rolling_models, score_settings, select, step_one
 
@@ -27,6 +29,7 @@ __all__ = [
     "Scores",
     "Setting",
     "SimulatedQuantiles",
+    "SmallFits",
     "Wald",
     "align",
     "basis_size",
@@ -42,6 +45,7 @@ __all__ = [
     "observed_factor_loadings",
     "quantile_regression",
     "quantile_regressions",
+    "ragged_quantile_regressions",
     "recover_index",
     "recover_indices",
     "rolling_models",
@@ -49,7 +53,9 @@ __all__ = [
     "score_settings",
     "select",
     "simulate_quantiles",
+    "small_quantile_regressions",
     "step_one",
     "term_names",
+    "total_quantiles",
     "window_models",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factor_ray.errors import InputError
-from factor_ray.models.quantile.solver import quantile_regression
+from factor_ray.models.quantile.small import small_quantile_regressions
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,9 +65,9 @@ def observed_factor_loadings(
         raise InputError(f"least must be no fewer than the {X_TR.shape[1]} coefficients of an asset; got {least}")
     loadings_NR = np.full((y_TN.shape[1], X_TR.shape[1]), np.nan)
     there_TN = ~np.isnan(y_TN)
-    for asset in np.flatnonzero(there_TN.sum(axis=0) >= least):
-        there = there_TN[:, asset]
-        loadings_NR[asset] = quantile_regression(X_TR[there], y_TN[there, asset], tau, unpenalised=()).coefficients
+    enough_N = there_TN.sum(axis=0) >= least
+    fits = small_quantile_regressions(X_TR, y_TN.T[enough_N], tau, there_TN.T[enough_N])
+    loadings_NR[enough_N] = fits.coefficients
     return loadings_NR
 
 

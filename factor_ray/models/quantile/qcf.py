@@ -19,7 +19,8 @@ import numpy.typing as npt
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis, hermite_functions
 from factor_ray.models.quantile.single_index import Recovery, recover_indices
-from factor_ray.models.quantile.solver import quantile_regression, quantile_regressions
+from factor_ray.models.quantile.small import ragged_quantile_regressions
+from factor_ray.models.quantile.solver import quantile_regressions
 
 Floats = npt.NDArray[np.float64]
 Month = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -103,9 +104,35 @@ class QuantileFactors:
         InputError
             If x or y is unusable, or there are fewer assets than factors.
         """
-        g_NR = self.loadings(x)
-        realised = quantile_regression(g_NR, y, self.tau, unpenalised=())
-        return np.asarray(g_NR @ realised.coefficients, dtype=np.float64)
+        return total_quantiles([self], [(x, y)])[0]
+
+
+def total_quantiles(models: Sequence[QuantileFactors], months: Sequence[Month]) -> list[Floats]:
+    """:meth:`QuantileFactors.total` of many months at once, each with its own model; the same bits.
+
+    Parameters
+    ----------
+    models : sequence of QuantileFactors
+        One for each month, all of one level and with as many factors.
+    months : sequence of (x, y)
+        Characteristics and returns.
+
+    Raises
+    ------
+    InputError
+        If there are no months or not as many as models, models differ in their level or number of factors, or a month
+        cannot be used.
+    """
+    kinds = {(model.tau, len(model.betas)) for model in models}
+    if len(kinds) != 1 or len(models) != len(months):
+        raise InputError(
+            f"Months need one model each, of one level and number of factors; got {len(months)} months and "
+            f"{len(models)} models of (level, factors) {sorted(kinds)}"
+        )
+    g = [model.loadings(x) for model, (x, _) in zip(models, months, strict=True)]
+    problems = [(g_NR, y) for g_NR, (_, y) in zip(g, months, strict=True)]
+    realised_TR = ragged_quantile_regressions(problems, models[0].tau).coefficients
+    return [np.asarray(g_NR @ f_R, dtype=np.float64) for g_NR, f_R in zip(g, realised_TR, strict=True)]
 
 
 def fit_quantile_factors(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from factor_ray.errors import InputError, WorkError
 from factor_ray.models.quantile.certificate import pinball
-from factor_ray.models.quantile.solver import quantile_regression
+from factor_ray.models.quantile.small import small_quantile_regressions
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,9 +71,8 @@ class LatentQuantileFactors:
         y_N = np.asarray(y, dtype=np.float64)
         if y_N.shape != self.loadings.shape[:1]:
             raise InputError(f"y must have one return for each of {len(self.loadings)} assets; got shape {y_N.shape}")
-        there_N = np.isfinite(y_N)
-        fit = quantile_regression(self.loadings[there_N], y_N[there_N], self.tau, unpenalised=())
-        return np.asarray(self.loadings @ fit.coefficients, dtype=np.float64)
+        fit = small_quantile_regressions(self.loadings, y_N[None], self.tau, np.isfinite(y_N)[None])
+        return np.asarray(self.loadings @ fit.coefficients[0], dtype=np.float64)
 
 
 def fit_latent_factors(
@@ -180,13 +179,7 @@ def _iterate(y_TN: Floats, tau: float, F_TR: Floats, tolerance: float) -> Latent
 
 def _regressions(y_KM: Floats, X_MR: Floats, tau: float) -> Floats:
     """Coefficients (K, R) of the no-intercept quantile regression of each row of y on X."""
-    there_KM = ~np.isnan(y_KM)
-    return np.array(
-        [
-            quantile_regression(X_MR[there], row[there], tau, unpenalised=()).coefficients
-            for row, there in zip(y_KM, there_KM, strict=True)
-        ]
-    )
+    return small_quantile_regressions(X_MR, y_KM, tau, ~np.isnan(y_KM)).coefficients
 
 
 def _normalised(F_TR: Floats, L_NR: Floats) -> tuple[Floats, Floats]:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.alignment import align
-from factor_ray.models.quantile.certificate import pinball
 from factor_ray.models.quantile.hermite import hermite_basis
 from factor_ray.models.quantile.qcf import Month, QuantileFactors, window_models
 from factor_ray.models.quantile.single_index import Recovery
+from factor_ray.models.quantile.small import ragged_quantile_regressions
 from factor_ray.models.quantile.solver import quantile_regressions
 
 Floats = npt.NDArray[np.float64]
@@ -158,9 +158,11 @@ def score_settings(
     characteristics = np.shape(months[0][0])[1]
     for (order, ridge), C_TP in coefficients.items():
         models = rolling_models(C_TP, tau, max(factors), characteristics, order, first=first, window=window, rule=rule)
-        for row, (model, (x, y)) in enumerate(zip(models, months[first:], strict=False)):
-            for r in factors:
-                losses_WC[row, place[Setting(r, order, ridge)]] = _total_loss(model.keep(r), x, y)
+        scored = list(zip(models, months[first:], strict=False))
+        loadings = [model.loadings(x) for model, (x, _) in scored]
+        for r in factors:
+            problems = [(g_NR[:, :r], y) for g_NR, (_, (_, y)) in zip(loadings, scored, strict=True)]
+            losses_WC[:, place[Setting(r, order, ridge)]] = ragged_quantile_regressions(problems, tau).objective
     return Scores(tuple(settings), np.arange(first, len(months)), losses_WC)
 
 
@@ -196,8 +198,3 @@ def select(scores: Scores, before: int, *, tolerance: float = 0.0) -> Setting:
     simplest = min((setting.factors, setting.order) for setting in good)
     rivals = [setting for setting in good if (setting.factors, setting.order) == simplest]
     return min(rivals, key=lambda setting: float(mean_C[scores.settings.index(setting)]))
-
-
-def _total_loss(model: QuantileFactors, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    residual = np.asarray(y, dtype=np.float64) - model.total(x, y)
-    return float(np.mean(pinball(residual, model.tau)))

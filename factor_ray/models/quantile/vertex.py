@@ -53,7 +53,7 @@ def exact_solution(
     if found is None:
         return None
     c_P, dual_h = found
-    # A clipped dual leaves X'd off zero in columns without penalty, where the bound of the gap allows for rounding only.
+    # Clipping leaves X'd off zero in columns without penalty, where the bound of the gap allows for rounding only.
     if free_P.any() and np.abs(dual_h - (tau - 0.5)).max(initial=0.0) > 0.5 + OUTSIDE:
         return None
     d_N[h_N] = np.clip(dual_h, tau - 1.0, tau)

@@ -14,9 +14,11 @@ from factor_ray.models.quantile.qcf import (
     factors_from_coefficients,
     fit_quantile_factors,
     monthly_coefficients,
+    total_quantiles,
     window_models,
 )
 from factor_ray.models.quantile.single_index import recover_index
+from factor_ray.models.quantile.solver import quantile_regression
 
 # Orthogonal indices and loadings without constants make beta_1'beta_2 = 0, as the identification asks.
 THETAS = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0]]) / np.sqrt([[3.0], [2.0]])
@@ -175,3 +177,17 @@ def test_windows_of_a_sample_are_what_they_are_alone(rule):
         window_models(coefficients, [(25, 31)], 0.3, 3, 3, 3)
     with pytest.raises(InputError, match="smaller of 2 months"):
         window_models(coefficients, [(0, 12), (3, 5)], 0.3, 3, 3, 3)
+
+
+def test_totals_of_many_months_are_those_of_each():
+    months, _, _ = planted_months(0.3, assets=60, months=12)
+    coefficients = monthly_coefficients(months, 0.3, 3, 1e-3)
+    models = window_models(coefficients, [(0, 8), (1, 9), (2, 10)], 0.3, 2, 3, 3)
+    for total, model, (x, y) in zip(total_quantiles(models, months[9:]), models, months[9:], strict=True):
+        np.testing.assert_array_equal(total, model.total(x, y))
+        slow = quantile_regression(model.loadings(x), y, 0.3, unpenalised=())
+        assert np.mean(np.abs(y - total) + 0.4 * (total - y)) / 2 == pytest.approx(slow.objective, rel=1e-9)
+    with pytest.raises(InputError, match="got 2 months and 3 models"):
+        total_quantiles(models, months[10:])
+    with pytest.raises(InputError, match=r"\[\(0.3, 1\), \(0.3, 2\)\]"):
+        total_quantiles([models[0].keep(1), models[1]], months[10:])
