@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factor_ray.data.sample import Sample
-from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, Weights, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, RowWise, Weights, free, shape
 
 
 class ToySettings(Hyperparameters):
@@ -64,9 +64,9 @@ class Toy:
         )
 
     @classmethod
-    def total(cls, *_: object) -> npt.NDArray[np.float32] | None:
-        """Have no factors."""
-        return None
+    def fitted(cls, point: Hyperparameters, weights: Weights) -> RowWise:
+        """Return what forecasts."""
+        return RowWise(lambda month: cls.forecast(point, weights, month))
 
     @classmethod
     def coefficients(cls, weights: Weights) -> npt.NDArray[np.float32] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -108,6 +108,36 @@ class Available:
     validation: int
 
 
+class Fitted(Protocol):
+    """One fitted member, asked month after month in order of time; what it remembers of a month changes no result."""
+
+    def forecast(self, month: Sample) -> Prediction:
+        """Forecast the rows of one month as known at its end: no target is there that is not known then."""
+        ...
+
+    def total(self, month: Sample) -> npt.NDArray[np.float32] | None:
+        """Return what the model makes of a month whose targets are there, (N,): a fit, never a forecast.
+
+        Loadings are those of the forecast; factors are realised with the month's own targets, and NaN is returned where
+        these are too few. None for a model without such factors.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RowWise:
+    """A fitted member that needs a month's rows alone and has no factors to realise."""
+
+    predict: Callable[[Sample], Prediction]
+
+    def forecast(self, month: Sample) -> Prediction:
+        """Forecast the rows."""
+        return self.predict(month)
+
+    def total(self, month: Sample) -> None:
+        """Return nothing."""
+
+
 class Model(Protocol):
     """A family of models, as the runner sees it. Stateless: weights go in and out."""
 
@@ -152,20 +182,8 @@ class Model(Protocol):
         ...
 
     @classmethod
-    def forecast(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> Prediction:
-        """Forecast every row of ``sample`` with one member's weights.
-
-        The rows are of one month, as known at its end: the history holds no target that is not known then.
-        """
-        ...
-
-    @classmethod
-    def total(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> npt.NDArray[np.float32] | None:
-        """Return what the model makes of a month once its returns are known, (N,): a fit, never a forecast.
-
-        Loadings are those of the forecast; factors are realised with the month's own targets. None for a model
-        without such factors.
-        """
+    def fitted(cls, point: Hyperparameters, weights: Weights) -> Fitted:
+        """Return one member, ready to forecast month after month."""
         ...
 
     @classmethod

@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, Weights, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, RowWise, Weights, free, shape
 from factor_ray.models.estimator import Estimator
 
 # Axes: N firm-months, C consensus variables.
@@ -140,6 +140,11 @@ class CBAPM(Estimator):
         _check_targets(settings, train, "training")
         _check_targets(settings, validation, "validation")
         return fit_stack(settings, seeds, train, validation, order_seed=order_seed, device=device)
+
+    @classmethod
+    def fitted(cls, point: Hyperparameters, weights: Weights) -> RowWise:
+        """Return one member, ready to forecast."""
+        return RowWise(lambda month: cls.forecast(point, weights, month))
 
     @classmethod
     def forecast(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> Prediction:

@@ -35,12 +35,13 @@ def ensemble_forecast(model: type[Model], members: Sequence[FittedMember], month
     members : sequence of FittedMember
         At least one, none of them diverged.
     months : iterable of Sample
-        The rows of one month each, as known at its end.
+        The rows of one month each, in order of time, as known at its end.
     """
     returns: list[FloatArray] = []
     consensus: list[FloatArray] = []
+    fitted = [(model.fitted(member.settings, member.weights), member.share) for member in members]
     for month in months:
-        parts = [(model.forecast(member.settings, member.weights, month), member.share) for member in members]
+        parts = [(member.forecast(month), share) for member, share in fitted]
         returns += _mean([(part.returns, share) for part, share in parts])
         consensus += _mean([(part.consensus, share) for part, share in parts])
     return Prediction(np.concatenate(returns) if returns else None, np.concatenate(consensus) if consensus else None)
@@ -54,11 +55,12 @@ def ensemble_total(model: type[Model], members: Sequence[FittedMember], months: 
     model, members
         As in :func:`ensemble_forecast`.
     months : iterable of Sample
-        The rows of one month each, with their targets.
+        The rows of one month each, in order of time, with their targets.
     """
     found: list[FloatArray] = []
+    fitted = [(model.fitted(member.settings, member.weights), member.share) for member in members]
     for month in months:
-        found += _mean([(model.total(member.settings, member.weights, month), member.share) for member in members])
+        found += _mean([(member.total(month), share) for member, share in fitted])
     return np.concatenate(found) if found else None
 
 

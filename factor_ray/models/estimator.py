@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
-from factor_ray.data.sample import Sample, WindowView, asset_numbers, observed_factors_of
+from factor_ray.data.sample import WindowView, asset_numbers, observed_factors_of
 from factor_ray.data.targets import excess_returns, own_excess_returns
 from factor_ray.data.windows import MonthRange, Window
 from factor_ray.errors import InputError
@@ -130,11 +130,6 @@ class Estimator:
             for position, name in enumerate(ready.consensus_names):
                 frame[name] = mean.consensus[:, position]
         return frame
-
-    @classmethod
-    def total(cls, point: Hyperparameters, weights: Weights, sample: Sample) -> FloatArray | None:  # noqa: ARG003
-        """Return nothing: a model without factors that could be realised."""
-        return None
 
     @classmethod
     def coefficients(cls, weights: Weights) -> FloatArray | None:  # noqa: ARG003

@@ -20,16 +20,17 @@ _CLIP_GUARD = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 @dataclass(frozen=True)
 class StepSettings:
     """How one member steps: Adam's learning rate, its weight decay (L2, added to the gradient) and the largest
-    Euclidean norm of its gradient (``inf`` for no clip).
+    Euclidean norm of its gradient (``inf`` for no clip). ``decoupled`` decay shrinks the weights by themselves (AdamW).
     """
 
     learning_rate: float
     weight_decay: float = 0.0
     clip: float = float("inf")
+    decoupled: bool = False
 
 
 class StackedAdam:
-    """Adam (Kingma and Ba 2015) with coupled weight decay, as ``torch.optim.Adam``, for a `WeightStack`.
+    """Adam (Kingma and Ba 2015), as ``torch.optim.Adam`` or with decoupled decay ``AdamW``, for a `WeightStack`.
 
     On a CPU members are updated one after another, because a member's buffers fit in the cache and no sum then runs
     over two members; elsewhere the whole stack is updated by a few operations.
@@ -88,7 +89,8 @@ class StackedAdam:
             if not norm <= member.clip:
                 grad_n.mul_(member.clip / (norm + _CLIP_GUARD))
         steps += 1
-        torch._fused_adam_(
+        step = torch._fused_adamw_ if member.decoupled else torch._fused_adam_
+        step(
             [value_n],
             [grad_n],
             [first_n],
@@ -106,11 +108,12 @@ class StackedAdam:
 
     def _step_stack(self, present: Sequence[bool] | None) -> None:
         value_Mn, grad_Mn = self._stack.value_Mn, self._stack.grad_Mn
-        rate_M1, decay_M1, clip_M1 = self._columns
+        rate_M1, decay_M1, shrink_M1, clip_M1 = self._columns
         here_M1 = torch.ones_like(rate_M1) if present is None else self._column([float(flag) for flag in present])
         norm_M1 = torch.linalg.vector_norm(grad_Mn, dim=1, keepdim=True)
         grad_Mn.mul_((clip_M1 / (norm_M1 + _CLIP_GUARD)).clamp_(max=1.0))
         grad_Mn.addcmul_(value_Mn, decay_M1)
+        value_Mn.mul_(1 - rate_M1 * shrink_M1 * here_M1)
         self._steps_M += here_M1[:, 0]
         self._first_Mn.addcmul_(grad_Mn - self._first_Mn, here_M1 * (1 - _BETAS[0]))
         self._second_Mn.addcmul_(grad_Mn.square() - self._second_Mn, here_M1 * (1 - _BETAS[1]))
@@ -124,11 +127,12 @@ class StackedAdam:
         buffers = (self._stack.value_Mn, self._stack.grad_Mn, self._first_Mn, self._second_Mn, self._steps_M)
         return [tuple(buffer[row] for buffer in buffers) for row in range(len(self._settings))]
 
-    def _make_columns(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Learning rate, weight decay and clip as columns (M, 1), for the steps of the whole stack."""
-        decay = [member.weight_decay for member in self._settings]
+    def _make_columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Learning rate, coupled and decoupled decay and clip as columns (M, 1), for the steps of the whole stack."""
+        coupled = [0.0 if member.decoupled else member.weight_decay for member in self._settings]
+        decoupled = [member.weight_decay if member.decoupled else 0.0 for member in self._settings]
         clip = [member.clip for member in self._settings]
-        return self._column(self.learning_rates), self._column(decay), self._column(clip)
+        return tuple(map(self._column, (self.learning_rates, coupled, decoupled, clip)))  # type: ignore[return-value]
 
     def _column(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self._stack.value_Mn.device)[:, None]

@@ -12,6 +12,7 @@ from factor_ray.models.cbapm_network import CBAPMTask
 from factor_ray.training.adam import StackedAdam, StepSettings
 from factor_ray.training.batches import SharedOrder, shared_tensor
 from factor_ray.training.layers import Dropout, hidden_layer, linear, square_loss
+from factor_ray.training.modules import initial_weights, run_member, seeded
 from factor_ray.training.randomness import BitStream
 from factor_ray.training.weights import WeightStack
 
@@ -67,21 +68,22 @@ def test_a_stream_is_its_seeds_alone():
 
 def test_the_update_of_a_whole_stack_is_that_of_its_rows():
     """What a GPU does in a few operations on the stack is what a CPU does row by row, to float32 rounding."""
-    settings = [StepSettings(1e-2, 0.1, 0.5), StepSettings(1e-3, 0.0), StepSettings(0.1, 5e-3, 100.0)]
+    coupled = [StepSettings(1e-2, 0.1, 0.5), StepSettings(1e-3, 0.0), StepSettings(0.1, 5e-3, 100.0)]
+    settings = [*coupled, StepSettings(1e-2, 0.3, 0.5, decoupled=True)]
     generator = torch.Generator().manual_seed(1)
     initial = [{"w": torch.randn((7, 3), generator=generator)} for _ in settings]
     stacks = [WeightStack(initial, None, "cpu") for _ in range(2)]
     rows, whole = (StackedAdam(stack, settings) for stack in stacks)
     for step in range(6):
-        present = None if step % 2 else [True, False, True]
-        gradient = torch.randn((3, 7, 3), generator=generator)
+        present = None if step % 2 else [True, False, True, step > 1]
+        gradient = torch.randn((4, 7, 3), generator=generator)
         for stack in stacks:
             stack.passes[0].gradients[0].copy_(gradient)
         rows.step(present)
         whole._step_stack(present)
         if step == 2:
             for adam in (rows, whole):
-                adam.set_learning_rates([2e-2, 1e-3, 0.05])
+                adam.set_learning_rates([2e-2, 1e-3, 0.05, 1e-2])
     torch.testing.assert_close(stacks[0].value_Mn, stacks[1].value_Mn, rtol=1e-5, atol=2e-6)
 
 
@@ -120,3 +122,36 @@ def test_a_read_only_array_is_shared_without_a_copy():
     array.setflags(write=False)
     tensor = shared_tensor(array)
     assert tensor.data_ptr() == array.__array_interface__["data"][0]
+
+
+def test_a_module_is_a_member_and_its_dropout_is_its_own():
+    """AdamW on a module of torch's own gives the weights of the stack's decoupled step; masks come from identities."""
+
+    def build() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.GELU(), torch.nn.Linear(4, 1))
+
+    weights = initial_weights(build, 7)
+    assert all(torch.equal(value, weights[name]) for name, value in initial_weights(build, 7).items())
+    module = build()
+    module.load_state_dict(weights)
+    plain = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.3)
+    stack = WeightStack([weights], 1, "cpu")
+    adam = StackedAdam(stack, [StepSettings(1e-2, 0.3, decoupled=True)])
+    x_BP = torch.randn((11, 3), generator=torch.Generator().manual_seed(0))
+    template = build()
+    for _ in range(5):
+        plain.zero_grad()
+        module(x_BP).square().mean().backward()
+        plain.step()
+        through = stack.passes[0]
+        gradients = torch.autograd.grad(run_member(template, through, x_BP).square().mean(), through.leaves)
+        torch._foreach_copy_(through.gradients, gradients)
+        adam.step()
+    for name, value in module.named_parameters():
+        torch.testing.assert_close(stack.passes[0].weights[name][0], value, rtol=1e-5, atol=1e-7)
+    with seeded("dropout", 7, 1):
+        first = torch.rand(5)
+    state = torch.random.get_rng_state()
+    with seeded("dropout", 7, 1):
+        assert torch.equal(torch.rand(5), first)
+    assert torch.equal(torch.random.get_rng_state(), state)
