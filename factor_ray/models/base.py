@@ -108,6 +108,31 @@ class Available:
     validation: int
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a factor model of one window is made of: what a report shows of it.
+
+    Attributes
+    ----------
+    months : int array (T,)
+        The months that ``factors`` are of, counted as in the samples (the formation months of the returns).
+    factors : float array (T, K)
+        Estimated or realised factors, identified; in decimals where they are returns.
+    loadings : float array (K, P)
+        Each factor's coefficients on the characteristics: Gamma of an instrumented model, theta of an index model.
+    standard_errors : float array (K, P) or None
+        Of ``loadings``.
+    curves : tuple of float arrays, one for each factor, or None
+        Loading functions: columns index, value, and where they are known lower and upper end of a 95% band.
+    """
+
+    months: npt.NDArray[np.int64]
+    factors: npt.NDArray[np.float64]
+    loadings: npt.NDArray[np.float64]
+    standard_errors: npt.NDArray[np.float64] | None = None
+    curves: Sequence[npt.NDArray[np.float64]] | None = None
+
+
 class Fitted(Protocol):
     """One fitted member, asked month after month in order of time; what it remembers of a month changes no result."""
 
@@ -123,6 +148,10 @@ class Fitted(Protocol):
         """
         ...
 
+    def describe(self) -> Description | None:
+        """Return what the model is made of; None for one without factors."""
+        ...
+
 
 @dataclass(frozen=True)
 class RowWise:
@@ -135,6 +164,9 @@ class RowWise:
         return self.predict(month)
 
     def total(self, month: Sample) -> None:
+        """Return nothing."""
+
+    def describe(self) -> None:
         """Return nothing."""
 
 
