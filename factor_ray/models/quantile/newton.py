@@ -72,6 +72,13 @@ class Iterate:
         """The problems that are kept."""
         return Iterate(*(getattr(self, field.name)[keep_K] for field in fields(self)))
 
+    @property
+    def mean_product_K(self) -> Floats:
+        """Mean of the complementarity products ``u s`` and ``v w``, which is zero at the optimum."""
+        sum_K = np.einsum("kn,kn->k", self.u_KN, self.s_KN) + np.einsum("kn,kn->k", self.v_KN, self.w_KN)
+        mean_K: Floats = sum_K / (2 * self.u_KN.shape[1])
+        return mean_K
+
 
 @dataclass(frozen=True)
 class Direction:
@@ -108,6 +115,18 @@ def advance(problems: Problems, iterate: Iterate, e_KN: Floats, r_KP: Floats) ->
         target_v = np.where(better_K1, target_v + change_v, target_v)
         primal_K = np.where(better_K, longer_primal_K, primal_K)
         dual_K = np.where(better_K, longer_dual_K, dual_K)
+    moved = _moved(iterate, direction, primal_K, dual_K)
+    cycling_K = moved.mean_product_K > 0.9 * iterate.mean_product_K
+    if cycling_K.any():
+        # Mehrotra's second-order targets can lead an ill-centred iterate in circles (Cartis 2009); these cannot.
+        target_K1 = 0.5 * iterate.mean_product_K[:, None]
+        centring = system.direction(target_K1, target_K1)
+        direction = _choose(cycling_K[:, None], centring, direction)
+        moved = _moved(iterate, direction, *system.step_lengths(direction))
+    return moved
+
+
+def _moved(iterate: Iterate, direction: Direction, primal_K: Floats, dual_K: Floats) -> Iterate:
     a_K1, b_K1 = primal_K[:, None], dual_K[:, None]
     return Iterate(
         iterate.c_KP + a_K1 * direction.c_KP,

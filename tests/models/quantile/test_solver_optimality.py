@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from factor_ray.models.quantile import quantile_regression
+from factor_ray.models.quantile import hermite_basis, quantile_regression, simulate_quantiles
 
 NOISES = ("normal", "student2", "cauchy", "rounded", "three_values", "skewed")
 DESIGNS = ("normal", "dummies", "correlated", "duplicated", "scaled")
@@ -139,3 +139,13 @@ def test_a_wrong_guess_of_the_interpolated_rows_is_no_proof():
         errors = y - y[:, None] / x * x.T
         least = np.maximum(tau * errors, (tau - 1.0) * errors).mean(axis=1).min()
         assert quantile_regression(x, y, tau, unpenalised=()).objective == pytest.approx(least, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("seed", "month", "order", "tau", "ridge"),
+    [(5, 13, 2, 0.05, 0.03), (1, 47, 3, 0.05, 0.003), (6, 39, 3, 0.05, 0.1), (3, 40, 2, 0.5, 0.1)],
+)
+def test_iterations_that_once_went_in_circles_end(seed, month, order, tau, ridge):
+    """One in ten thousand months of the simulated design: Mehrotra's corrector returned to where it came from."""
+    x, y = simulate_quantiles(200, 51, seed).months[month]
+    assert quantile_regression(hermite_basis(x, order), y, tau, ridge).iterations < 40
