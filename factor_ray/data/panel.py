@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -153,12 +154,12 @@ class Panel:
         """Build a panel from a CSV file with one header line; keywords as in :meth:`from_frame`."""
         file, wanted, macro = existing_file(path), Roles.of(roles), roles.get("macro")
         try:
-            with file.open(encoding="utf-8-sig", newline="") as lines:
+            with pa.input_stream(str(file), compression="detect") as raw, io.TextIOWrapper(raw, "utf-8-sig") as lines:
                 header = next(csv.reader(lines), [])
             require_columns(wanted, header, str(path))
             options = pa_csv.ConvertOptions(include_columns=wanted.names(), strings_can_be_null=True)
             table = pa_csv.read_csv(file, convert_options=options)
-        except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+        except (pa.ArrowInvalid, OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path} must be a comma-separated UTF-8 file with a header line; {error}") from error
         undecoded = next((field.name for field in table.schema if pa.types.is_binary(field.type)), None)
         if undecoded is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import io
 import re
@@ -92,22 +93,47 @@ def read_csv(path: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no delimiter, a line has more cells than the header, or two columns have one name.
+        If there is no delimiter, a line has more cells than the header, the last line breaks off, or two columns have
+        one name.
     """
-    text = read_text(path).strip("\n")
+    text = read_text(path).lstrip("\n")
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     if delimiter not in header:
         raise InputError(
             f"{path} must be delimited by commas, semicolons or tabs; its first line is {header[:60]!r}: save it as CSV"
         )
+    require_whole(path, header, text, delimiter)
+    text = text.rstrip("\n")
     try:
         cells = pd.read_csv(
-            io.StringIO(text), sep=delimiter, header=None, dtype=str, keep_default_na=False, skipinitialspace=True
+            io.StringIO(text),
+            sep=delimiter,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path} is not one table ({error}): every line needs as many cells as the header") from error
+        told = str(error).splitlines()[0]
+        raise InputError(f"{path} is not one table ({told}): every line needs as many cells as the header") from error
     return with_header(path, cells)
+
+
+def require_whole(path: Path, header: str, text: str, delimiter: str) -> None:
+    """Refuse a text whose last line breaks off within a row, as after a download that did not end.
+
+    Raises
+    ------
+    InputError
+        If the text does not end with a line feed and its last line has fewer cells than the header.
+    """
+    last = text.rsplit("\n", 1)[-1]
+    expected, found = (len(next(csv.reader([line], delimiter=delimiter), [])) for line in (header, last))
+    if last.strip() and found < expected:
+        raise InputError(
+            f"{path} breaks off: its last line, {last[:60]!r}, has {found} of {expected} cells: download it again"
+        )
 
 
 def read_workbook(path: Path) -> dict[str, pd.DataFrame]:

@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 
 from factor_ray.data.months import to_months
-from factor_ray.data.sources._files import is_workbook, read_bytes, read_text
+from factor_ray.data.sources._files import is_workbook, read_bytes, read_text, require_whole
 from factor_ray.errors import InputError
 
 MonthSpan = tuple[int | None, int | None]
@@ -73,7 +73,12 @@ class LargeTable:
         if head.startswith(b"PAR1"):
             names, delimiter = _parquet_names(path, content), None
         else:
-            names, delimiter = _csv_names(path, head.lstrip(b"\xef\xbb\xbf").split(b"\n", 1)[0])
+            if b"\x00" in head:
+                raise InputError(f"{path} is not a text file (it holds zero bytes): save it as CSV (UTF-8)")
+            line = head.lstrip(b"\xef\xbb\xbf").split(b"\n", 1)[0]
+            names, delimiter = _csv_names(path, line)
+            tail = _tail(path) if content is None else content[-_HEADER_BYTES:]
+            require_whole(path, line.decode(), tail.decode(errors="replace"), delimiter)
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated is not None:
             raise InputError(f"{path} has two columns named {repeated!r}: rename or remove one")
@@ -127,12 +132,15 @@ class LargeTable:
             scan = self._scan(asset, month, values, texts)
             if span != (None, None) and len(values) > 1:
                 # A first pass over the dates keeps the months that are not asked for out of memory.
-                dates = scan.select(pl.col("month").unique()).collect()["month"]
+                dates = scan.select(pl.col("month").unique()).collect()["month"].drop_nulls()
                 kept = [date for date, within in self._within(month, dates, span).items() if within is not None]
-                scan = scan.filter(pl.col("month").is_in(pl.Series(kept, dtype=dates.dtype).implode()))
+                within = pl.col("month").is_in(pl.Series(kept, dtype=dates.dtype).implode())
+                scan = scan.filter(within | pl.col("month").is_null())
             frame = scan.collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise self._refusal(error) from error
+        if frame["month"].null_count():
+            frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines, as spreadsheets leave them
         dates = frame["month"].unique()
         months = self._within(month, dates, span)
         by_date = pl.DataFrame([dates, pl.Series("number", [months[date] for date in dates], dtype=pl.Int32)])
@@ -140,6 +148,8 @@ class LargeTable:
             frame["month"].replace_strict(by_date["month"], by_date["number"], return_dtype=pl.Int32)
         ).filter(pl.col("month").is_not_null())
         if frame.is_empty():
+            if span == (None, None):
+                raise InputError(f"{self.path} holds no rows below its column names: download it again")
             raise InputError(f"{self.path} has no row of the months that are asked for: check data.start and data.end")
         identifiers = frame["permno"]
         if identifiers.null_count() or bool((identifiers % 1 != 0).any()):
@@ -188,8 +198,17 @@ class LargeTable:
                 f"{self.path}: column {cell['column']!r} must hold numbers; got {cell['cell']!r}: mend it or leave the "
                 "field empty"
             )
+        if self.delimiter is not None and "utf-8" in str(error).lower():
+            return InputError(f"{self.path} is not UTF-8 text: save it as CSV (UTF-8)")
         what = "a damaged or truncated Parquet file" if self.delimiter is None else "not one table in UTF-8"
         return InputError(f"{self.path} is {what} ({str(error).splitlines()[0]}): download it again")
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(0, io.SEEK_END)
+        file.seek(max(0, file.tell() - _HEADER_BYTES))
+        return file.read()
 
 
 def _parquet_names(path: Path, content: bytes | None) -> list[str]:

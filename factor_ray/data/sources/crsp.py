@@ -88,6 +88,7 @@ def read_crsp(
             "one row per stock and month (is the file daily, or are events merged into it?)"
         )
     if is_ciz:
+        _require_thousands(path, frame)
         notes = _with_delistings_inside(table, delistings, missing_delisting_return)
         frame = _with_kind(frame)
     else:
@@ -112,10 +113,22 @@ def _ciz_columns(table: LargeTable) -> dict[str, str]:
     names = {"ret": table.require("mthret"), "prc": table.require("mthprc")}
     cap = table.find("mthcap")
     names |= {"shrout": table.require("mthcap", "shrout")} if cap is None else {"cap": cap}
-    optional = {"exchcd": table.find("primaryexch"), "rf": table.find("rf")}
+    optional = {"shrout": table.find("shrout"), "exchcd": table.find("primaryexch"), "rf": table.find("rf")}
     kind = {name: table.find(name) for name in _KIND}
     optional |= kind if all(kind.values()) else {}
     return names | {name: found for name, found in optional.items() if found is not None}
+
+
+def _require_thousands(path: Path, frame: pl.DataFrame) -> None:
+    if not {"cap", "shrout"} <= set(frame.columns):
+        return
+    made = pl.col("prc").abs() * pl.col("shrout")
+    ratio = frame.filter(made > 0).select((pl.col("cap") / made).median()).item()
+    if ratio is not None and not 0.1 < ratio < 10:
+        raise InputError(
+            f"{path}: mthcap must be mthprc times shrout, in thousand dollars; it typically is {ratio:g} times that: "
+            "give both as downloaded, or leave one out"
+        )
 
 
 def _with_kind(frame: pl.DataFrame) -> pl.DataFrame:

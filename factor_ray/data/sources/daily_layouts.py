@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from factor_ray.data.sources._files import is_workbook, read_bytes, read_text
+from factor_ray.data.sources._files import is_workbook, read_bytes, read_text, require_whole
 from factor_ray.errors import InputError
 
 _FIELDS = ("open", "high", "low", "close", "volume", "adjusted")
@@ -20,6 +20,7 @@ _FIELD_LAST = re.compile(rf"^[('\"]*(?P<asset>.+?){_APART}{_FIELD}['\")]*$", re.
 _FIELD_FIRST = re.compile(rf"^[('\"]*{_FIELD}{_APART}(?P<asset>.+?)['\")]*$", re.IGNORECASE)
 _ASSETS = ("ticker", "symbol", "asset", "permno", "tic", "isin", "cusip", "id", "name", "stock")
 _DATES = ("date", "datetime", "timestamp", "day", "time", "dates")
+_THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$"
 _DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%m/%d/%Y", "%Y/%m/%d")
 
 
@@ -61,12 +62,13 @@ def _read(path: Path) -> pl.DataFrame:
     names, body = [_name(name) for name in next(csv.reader([first], delimiter=delimiter))], rest
     if len(names) < 2:
         raise InputError(f"{path} must be delimited by commas, semicolons or tabs; its first line is {first[:60]!r}")
+    require_whole(path, first, text, delimiter)
     if len(set(names[1:])) < len(names[1:]):
         names, body = _two_headers(path, names, rest, delimiter)
     if len(set(names)) < len(names):
         raise InputError(f"{path} has two columns named {next(n for n in names if names.count(n) > 1)!r}: remove one")
     try:
-        return pl.read_csv(
+        table = pl.read_csv(
             io.BytesIO(body.encode()),
             separator=delimiter,
             has_header=False,
@@ -78,6 +80,7 @@ def _read(path: Path) -> pl.DataFrame:
         raise InputError(
             f"{path} is not one table ({str(error).splitlines()[0]}): mend it or download it again"
         ) from error
+    return table.filter(~pl.all_horizontal(pl.all().is_null()))
 
 
 def _two_headers(path: Path, first: list[str], rest: str, delimiter: str) -> tuple[list[str], str]:
@@ -155,11 +158,12 @@ def _dates(path: Path, column: pl.Series) -> pl.Series:
     else:
         text = column.cast(pl.String).str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2})[ T].*$", "${1}")
         parsed = (text.str.to_date(form, strict=False) for form in _DATE_FORMATS)
-        dates = next((dates for dates in parsed if not dates.null_count()), pl.Series([None]))
+        dates = min(parsed, key=pl.Series.null_count)
     if dates.null_count():
+        odd = column.filter(dates.is_null())[0]
         raise InputError(
             f"{path}: column {column.name!r} must hold dates YYYY-MM-DD, yyyymmdd or month/day/year, the same in all "
-            f"rows; it begins with {column[0]!r}: mend it"
+            f"rows; it begins with {column[0]!r} and has {odd!r}: mend it"
         )
     return dates.alias("date")
 
@@ -167,11 +171,16 @@ def _dates(path: Path, column: pl.Series) -> pl.Series:
 def _numbers(path: Path, column: pl.Series) -> pl.Series:
     if column.dtype.is_numeric() or column.dtype == pl.Null:
         return column.cast(pl.Float64).fill_nan(None)
-    numbers = column.cast(pl.String).str.strip_chars().str.replace_all(",", "").cast(pl.Float64, strict=False)
+    text = column.cast(pl.String).str.strip_chars()
+    plain = pl.when(pl.col("text").str.contains(_THOUSANDS)).then(pl.col("text").str.replace_all(",", ""))
+    numbers = pl.DataFrame({"text": text}).select(plain.otherwise("text").cast(pl.Float64, strict=False)).to_series()
     wrong = column.filter(numbers.is_null() & column.is_not_null())
     if len(wrong):
-        raise InputError(f"{path}: column {column.name!r} must hold numbers; got {wrong[0]!r}: mend it")
-    return numbers
+        raise InputError(
+            f"{path}: column {column.name!r} must hold numbers; got {wrong[0]!r}: mend it (a point for decimals; a "
+            "comma only between thousands)"
+        )
+    return numbers.rename(column.name)
 
 
 def _completed(table: pl.DataFrame) -> pl.DataFrame:

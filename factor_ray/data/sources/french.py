@@ -22,6 +22,7 @@ _DATED = re.compile(r'^\s*"?(\d{4}|\d{6}|\d{8})"?\s*,')
 _DATE = re.compile(r"\d{4}|\d{6}|\d{8}")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)")
 _PERCENT = re.compile(r"\breturns?\b|\bfactors?\b", re.IGNORECASE)
+_TAB = 32  # wider than any name: tabs become blanks, and columns stay apart
 _CORNERS = ("", "date", "month", "yyyymm", "year")
 _LINEARMODELS = "dates,MktRF,SMB,HML,Mom,RF,"
 
@@ -55,7 +56,7 @@ def french(path: str | Path) -> dict[str, pd.DataFrame]:
         a month comes twice, the data are daily or weekly, or returns are too small to be percent.
     """
     path = Path(path)
-    text = read_text(path)
+    text = read_text(path).expandtabs(_TAB)
     if text.startswith(_LINEARMODELS):
         return {UNTITLED: _of_linearmodels(path)}
     tables: dict[str, pd.DataFrame] = {}

@@ -22,11 +22,34 @@ def table(path: str | Path, **roles: Any) -> Panel:
     Raises
     ------
     InputError
-        If the file has another ending, cannot be read, lacks a column or breaks a rule of the panel.
+        If the file has another ending, cannot be read, is separated by anything but commas, lacks a column or breaks a
+        rule of the panel.
     """
     ending = str(path).lower()
-    if ending.endswith((".parquet", ".pq")):
-        return Panel.from_parquet(path, **roles)
-    if ending.endswith((".csv", ".csv.gz")):
+    if not ending.endswith((".parquet", ".pq", ".csv", ".csv.gz")):
+        raise InputError(f"data.path must end in .parquet or .csv; got {str(path)!r}: convert the file or rename it")
+    try:
+        if ending.endswith((".parquet", ".pq")):
+            return Panel.from_parquet(path, **roles)
+        if ending.endswith(".csv"):
+            _require_commas(Path(path))
         return Panel.from_csv(path, **roles)
-    raise InputError(f"data.path must end in .parquet or .csv; got {str(path)!r}: convert the file or rename it")
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
+
+
+def _require_commas(path: Path) -> None:
+    if not path.is_file():
+        return  # which is told with the remedy by what reads it
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    first = head.split(b"\n", 1)[0]
+    if head.startswith((b"PK", b"\x1f\x8b", b"BZh")):
+        raise InputError(f"{path} is an archive or a workbook: unpack it, or save it as CSV (UTF-8)")
+    if b"\x00" in head:
+        raise InputError(f"{path} is not UTF-8 text (it holds zero bytes, as UTF-16 does): save it as CSV (UTF-8)")
+    if b"," not in first and (b";" in first or b"\t" in first):
+        shown = first[:60].decode(errors="replace")
+        raise InputError(f"{path} must be separated by commas; its first line is {shown!r}: save it so")

@@ -204,7 +204,7 @@ Broken = Callable[[pd.DataFrame, pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame
         ),
         (lambda s, c: (pd.concat([s, s.iloc[:1]]), c), r"permno 10001 more than once in 2000-01 \(1 such rows\)"),
         (lambda s, c: (s.assign(permno=s["permno"] + 100), c), "no permno of the signals .* has a return"),
-        (lambda s, c: (s.iloc[:0], c), r"signals\.csv has no row"),
+        (lambda s, c: (s.iloc[:0], c), r"signals\.csv holds no rows below its column names"),
         (lambda s, c: (s.assign(AM=1.0), c), "column 'AM' .* must vary"),
         (lambda s, c: (s, c.drop(columns="shrout")), r"crsp\.csv has no column 'shrout'"),
         (lambda s, c: (s, c.assign(ret="x1")), r"crsp\.csv: column 'ret' must hold numbers or CRSP's letter codes"),
