@@ -23,6 +23,7 @@ from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
 from factor_ray.runner.search import planned_fits
 from factor_ray.runner.space import Space
+from factor_ray.within import rows_within
 
 _MEMORY_OF_A_WORKER = 0.6e9  # a process with torch and Ray, without the panel, which is shared
 _PROBED_EPOCHS = 2
@@ -48,6 +49,7 @@ def describe_plan(experiment: Experiment) -> str:
     stages.require_targets(panel, stages.targets_of(experiment, panel), windows)
     stages.require_fittable(experiment, panel)
     require_portfolios(experiment.portfolios, panel, windows)
+    rows_within(panel, experiment.within)
     lines = [
         f"{experiment.name}: {len(panel):,} rows, {format_month(panel.months[0])}..{format_month(panel.months[-1])}, "
         f"{len(panel.characteristic_names)} characteristics, {len(panel.consensus_names)} consensus variables, "

@@ -41,8 +41,10 @@ from factor_ray.tables import (
     parquet,
     trials_frame,
 )
+from factor_ray.within import measure_within, rows_within
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
 ORACLE = "oracle"
 """Label of the simulated market's true expected returns."""
@@ -72,7 +74,9 @@ def conclude(
     dict
         What ``metrics.json`` holds: model -> horizon -> measure.
     """
-    conclusion = _Conclusion(experiment, inputs, next_returns(loaded.panel)[rows_kept(loaded.panel, inputs.panel)])
+    at_n = rows_kept(loaded.panel, inputs.panel)
+    within = {name: inside_N[at_n] for name, inside_N in rows_within(loaded.panel, experiment.within).items()}
+    conclusion = _Conclusion(experiment, inputs, next_returns(loaded.panel)[at_n], within)
     for horizon in inputs.targets:
         benchmarks = stages.trivial_of(inputs.panel, inputs.targets[horizon], loaded.panel, targets[horizon], horizon)
         conclusion.add_market(horizon)
@@ -120,6 +124,7 @@ class _Conclusion:
     experiment: Experiment
     inputs: Inputs
     next_return_N: FloatArray
+    within: Mapping[str, BoolArray]
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     pieces: dict[str, ParquetPieces] = field(default_factory=dict)
     portfolios: list[pd.DataFrame] = field(default_factory=list)
@@ -140,6 +145,7 @@ class _Conclusion:
         if forecast.returns is not None:
             measured["returns"] = measure_returns(panel, forecast, forecast.returns, target_N, benchmark_N)
             self._sort(forecast, measured)
+            measured |= self._within(forecast, benchmark_N)
         if forecast.total is not None:
             measured["total"] = measure_returns(panel, forecast, forecast.total, target_N, benchmark_N)
         if forecast.consensus is not None:
@@ -169,6 +175,18 @@ class _Conclusion:
     def _tell(self, name: str, tables: Iterator[Any]) -> None:
         for table in tables:
             self.pieces.setdefault(name, ParquetPieces()).add(table)
+
+    def _within(self, forecast: Forecast, benchmark_N: FloatArray) -> dict[str, Any]:
+        """Measure a forecast of mean returns in each universe; nothing where none was asked for."""
+        panel, settings, target_N = self.inputs.panel, self.experiment.portfolios, self.inputs.targets[forecast.horizon]
+        sorts = forecast.model not in _CONSTANT_IN_A_MONTH
+        found = {
+            name: measure_within(
+                panel, forecast, inside_N, target_N, benchmark_N, self.next_return_N, settings, sorts=sorts
+            )
+            for name, inside_N in self.within.items()
+        }
+        return {"within": found} if found else {}
 
     def _sort(self, forecast: Forecast, measured: dict[str, Any]) -> None:
         """Form portfolios on the forecast, where some month has assets enough."""

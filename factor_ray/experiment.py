@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from factor_ray.configuration import Configuration, read
 from factor_ray.data.preprocess import Preprocess
 from factor_ray.data.settings import DataSettings, SimulatedData
+from factor_ray.data.universe import Universe
 from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
 from factor_ray.models.macro_state import MacroStateSettings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from factor_ray.run_directory import Run
 
 Horizon = Annotated[int, Field(ge=1, le=120)]
+WithinName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
 Level = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -159,6 +161,11 @@ class Experiment(BaseModel):
     search: SearchSettings = Field(default_factory=lambda: SearchSettings.model_validate({}))
     ensemble: EnsembleSettings = Field(default_factory=lambda: EnsembleSettings.model_validate({}))
     portfolios: PortfolioSettings = Field(default_factory=lambda: PortfolioSettings.model_validate({}))
+    within: dict[WithinName, Universe] = Field(
+        {},
+        description="Universes, by name, in which the same forecasts are measured again beside all assets: nothing is "
+        "fitted for them. preprocess.universe is what is fitted on.",
+    )
     compute: ComputeSettings = Field(default_factory=lambda: ComputeSettings.model_validate({}))
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings.model_validate({}))
     output: str | None = Field(

@@ -32,6 +32,7 @@ from factor_ray.runner.search import planned_fits
 from factor_ray.runner.shards import prepare_in_shards
 from factor_ray.runner.tracking import Tracker
 from factor_ray.runner.tuning import run_campaign
+from factor_ray.within import rows_within
 
 _MOST_SHARDS = 16
 
@@ -57,6 +58,7 @@ def run_experiment(experiment: Experiment) -> Run:
         stages.require_targets(panel, targets, windows)
         stages.require_fittable(experiment, panel)
         require_portfolios(experiment.portfolios, panel, windows)
+        rows_within(panel, experiment.within)
         described = describe(experiment, loaded, windows)
         run.write_description(described)
         store = CellStore(run.cells)

@@ -20,6 +20,7 @@ from factor_ray.report import (
     search,
     search_figures,
     tables,
+    universes,
 )
 from factor_ray.report.contents import Contents, read_contents
 from factor_ray.report.drawing import Figure
@@ -118,6 +119,7 @@ def _sections(contents: Contents) -> list[Section]:
                 portfolio_figures.cumulative_figure(contents),
                 portfolio_tables.long_short_table(contents),
                 portfolio_tables.costs_table(contents),
+                universes.universes_table(contents),
             ),
         ),
         Section(
