@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import pandas as pd
 
 from factor_ray.data.months import month_ends, parse_month
 from factor_ray.errors import InputError
+
+Layout = Literal["ciz", "classic"]
 
 _CIZ = """
 SELECT permno, mthcaldt, mthret, mthprc, mthcap, shrout, primaryexch,
@@ -41,9 +43,7 @@ class SqlConnection(Protocol):
         """Run a query whose parameters are written ``%(name)s`` and return its rows."""
 
 
-def crsp_from_wrds(
-    connection: SqlConnection, first: str, last: str, *, layout: Literal["ciz", "classic"] = "ciz"
-) -> pd.DataFrame:
+def crsp_from_wrds(connection: SqlConnection, first: str, last: str, *, layout: Layout = "ciz") -> pd.DataFrame:
     """Ask WRDS for the file of returns that the source ``openap`` reads.
 
     Nothing here needs the package wrds; where you have a subscription, ``pip install wrds`` (it asks for versions of
@@ -71,12 +71,15 @@ def crsp_from_wrds(
     Raises
     ------
     InputError
-        If the months are not written YYYY-MM or in order, the connection has no raw_sql, or no row comes back.
+        If the months are not written YYYY-MM or in order, the connection has no raw_sql, there is no such layout, or no
+        row comes back.
     """
     if parse_month(first) > parse_month(last):
         raise InputError(f"the first month must not be after the last; got {first} to {last}: exchange them")
     if not hasattr(connection, "raw_sql"):
         raise InputError(f"the connection must have raw_sql, as wrds.Connection() has; got {type(connection).__name__}")
+    if layout not in get_args(Layout):
+        raise InputError(f"the layout must be one of {', '.join(get_args(Layout))}; got {layout!r}")
     span = {"first": date.fromisoformat(f"{first}-01"), "last": month_ends([parse_month(last)])[0].item()}
     if layout == "ciz":
         return _asked(connection, _CIZ, span, "mthcaldt")

@@ -108,10 +108,17 @@ def test_months_are_bound_and_not_written_into_the_query(connection: Connection)
 def test_what_cannot_be_asked_is_refused(connection: Connection) -> None:
     with pytest.raises(InputError, match="got 2000-02 to 2000-01"):
         crsp_from_wrds(connection, "2000-02", "2000-01")
+    with pytest.raises(InputError, match="one of ciz, classic; got 'siz'"):
+        crsp_from_wrds(connection, "2000-01", "2000-02", layout="siz")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no row of CRSP's monthly stocks from 2030-01-01 to 2030-12-31"):
         crsp_from_wrds(connection, "2030-01", "2030-12")
     with pytest.raises(InputError, match=r"must have raw_sql, as wrds\.Connection\(\) has; got Connection"):
         crsp_from_wrds(connection.base, "2000-01", "2000-02")  # type: ignore[arg-type]
+
+
+def test_stocks_that_are_still_traded_get_no_row(connection: Connection) -> None:
+    whole = crsp_from_wrds(connection, "2000-01", "2000-12", layout="classic")
+    pd.testing.assert_frame_equal(whole, crsp_from_wrds(connection, "2000-01", "2000-04", layout="classic"))
 
 
 def test_a_month_is_read_to_its_last_day(connection: Connection) -> None:

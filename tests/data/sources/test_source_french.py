@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factor_ray.data.sources.factors import observed_factors
 from factor_ray.data.sources.french import UNTITLED, french, french_linearmodels, is_french
 from factor_ray.data.sources.monthly_table import monthly_table
 from factor_ray.errors import InputError
@@ -101,6 +102,8 @@ def test_txt_files_are_read_as_csv_files_are(tmp_path: Path) -> None:
     assert not is_french("a b\n1 2\n")
     assert is_french(as_txt(FILE))
     collapsed = "\n".join(" ".join(line.split()) if line[:6].isdigit() else line for line in as_txt(FILE).split("\n"))
+    factors = observed_factors({write(tmp_path, as_txt(FILE)): {"SMB": "percent"}})
+    np.testing.assert_allclose(factors["SMB"], [-0.0256, -0.0117, 0.0033])
     named = as_txt(FILE).replace("      ", "Date  ", 1)
     padded = as_txt(FILE).replace("SMB ", "SMB")
     for text in (as_txt(FILE), named, padded, collapsed):
