@@ -33,6 +33,8 @@ class Contents:
         ``logs/cost.json``: ``seconds``, ``fitted``, ``reused``; empty where the run was measured by hand.
     cell_sizes : sequence of int
         Bytes of each stored cell.
+    directory : Path
+        The run's own; tables that only some runs have are read from it when they are first asked for.
     audit : mapping or None
         ``audit.json``, the verdict of the look-ahead audit; None where none was made.
     """
@@ -44,7 +46,28 @@ class Contents:
     trials: pd.DataFrame
     cost: Mapping[str, float]
     cell_sizes: Sequence[int]
+    directory: Path
     audit: Mapping[str, Any] | None = None
+
+    @cached_property
+    def quantiles(self) -> pd.DataFrame | None:
+        """``quantiles.parquet``; None where no quantile was forecast."""
+        return self._table("quantiles")
+
+    @cached_property
+    def factors(self) -> pd.DataFrame | None:
+        """``factors.parquet``; None where no model has factors."""
+        return self._table("factors")
+
+    @cached_property
+    def loadings(self) -> pd.DataFrame | None:
+        """``loadings.parquet``; None where no model loads on characteristics."""
+        return self._table("loadings")
+
+    @cached_property
+    def curves(self) -> pd.DataFrame | None:
+        """``curves.parquet``; None where no model has loading functions."""
+        return self._table("curves")
 
     @cached_property
     def horizons(self) -> list[int]:
@@ -125,6 +148,10 @@ class Contents:
         """One row for each row of the trials, one column for each hyperparameter that some model has."""
         return pd.DataFrame([json.loads(text) for text in self.trials["hyperparameters"]], index=self.trials.index)
 
+    def _table(self, name: str) -> pd.DataFrame | None:
+        file = self.directory / f"{name}.parquet"
+        return pd.read_parquet(file) if file.is_file() else None
+
     @cached_property
     def _weights(self) -> pd.DataFrame:
         if "consensus_weight" not in self.hyperparameters:
@@ -152,6 +179,7 @@ def read_contents(directory: Path) -> Contents:
         cost=json.loads(_text(directory, "logs/cost.json")) if (directory / "logs" / "cost.json").is_file() else {},
         audit=json.loads(_text(directory, "audit.json")) if (directory / "audit.json").is_file() else None,
         cell_sizes=sorted(file.stat().st_size for file in (directory / "cells").rglob("*.safetensors")),
+        directory=directory,
     )
 
 

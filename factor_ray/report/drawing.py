@@ -28,7 +28,13 @@ TRAIN, VALIDATION, TEST, EMBARGO = "#a9c4de", "#e6a23c", "#00735c", "#e6eaee"
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _FAMILIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_BENCHMARKS = {"zero": "#9aa3ad", "historical_mean": "#7b8590", "last_value": "#b3a58f", MARKET: "#66707c"}
+_BENCHMARKS = {
+    "zero": "#9aa3ad",
+    "historical_mean": "#7b8590",
+    "last_value": "#b3a58f",
+    "historical_quantile": "#7b8590",
+    MARKET: "#66707c",
+}
 
 _STYLE: Any = {
     "svg.fonttype": "none",

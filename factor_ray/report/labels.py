@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-BENCHMARKS = {"zero": "zero", "historical_mean": "historical mean", "last_value": "last value"}
+BENCHMARKS = {
+    "zero": "zero",
+    "historical_mean": "historical mean",
+    "last_value": "last value",
+    "historical_quantile": "historical quantile",
+}
 """Forecasts that need no model, and how they are written."""
 
 ORACLE = "oracle"
