@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from factor_ray import stages
+from factor_ray.comparison import compare_forecasts
 from factor_ray.data.load import Loaded
 from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import next_returns
@@ -50,6 +51,7 @@ ORACLE = "oracle"
 """Label of the simulated market's true expected returns."""
 
 _CONSTANT_IN_A_MONTH = ("zero", "historical_mean")
+_NOT_COMPARED = (ORACLE, "last_value")  # the one is the truth, the other lacks forecasts that all others have
 
 
 def conclude(
@@ -80,11 +82,14 @@ def conclude(
     for horizon in inputs.targets:
         benchmarks = stages.trivial_of(inputs.panel, inputs.targets[horizon], loaded.panel, targets[horizon], horizon)
         conclusion.add_market(horizon)
+        compared = []
         for forecast in _forecasts(experiment, loaded, inputs, campaign, horizon, benchmarks):
             if forecast.tau is None:
                 conclusion.add(forecast, benchmarks["historical_mean"])
+                compared += [forecast] * (forecast.returns is not None and forecast.model not in _NOT_COMPARED)
             else:
                 conclusion.add_quantiles(forecast)
+        conclusion.compare(compared, horizon)
     conclusion.write(run)
     run.write("trials.parquet", parquet(trials_frame(campaign)))
     run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
@@ -159,6 +164,12 @@ class _Conclusion:
         self._tell("quantiles", forecast_tables(self.inputs.panel, forecast, target_N))
         found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
         found[f"{forecast.tau:g}"] = measure_quantiles(self.inputs.panel, forecast, target_N)
+
+    def compare(self, forecasts: list[Forecast], horizon: int) -> None:
+        """Compare a horizon's forecasts of mean returns with each other."""
+        target_N = self.inputs.targets[horizon]
+        for name, row in compare_forecasts(self.inputs.panel, forecasts, target_N, horizon).items():
+            self._measured(name, horizon)["comparison"] = row
 
     def write(self, run: Run) -> None:
         """Write the tables and the measures."""

@@ -1,6 +1,7 @@
 """Forecast, quantile and portfolio statistics for plain tables: no torch, no Ray."""
 
 from factor_ray.evaluation.benchmarks import DieboldMariano, diebold_mariano, historical_mean
+from factor_ray.evaluation.comparison import compare_losses
 from factor_ray.evaluation.coverage import CoverageTest, christoffersen_test, kupiec_test
 from factor_ray.evaluation.forecasts import consensus_statistics, forecast_statistics
 from factor_ray.evaluation.newey_west import MeanTest, mean_test
@@ -14,6 +15,7 @@ __all__ = [
     "DieboldMariano",
     "MeanTest",
     "christoffersen_test",
+    "compare_losses",
     "consensus_statistics",
     "crossing_rates",
     "diebold_mariano",

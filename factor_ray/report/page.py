@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from factor_ray.report import (
     coefficient_figures,
+    comparison,
     figures,
     headline,
     portfolio_figures,
@@ -104,6 +105,7 @@ def _sections(contents: Contents) -> list[Section]:
             "Forecasts of returns and of the consensus",
             _there(
                 tables.accuracy_table(contents),
+                comparison.comparison_table(contents),
                 tables.consensus_table(contents),
                 *figures.sweep_figures(contents),
                 figures.yearly_figure(contents),

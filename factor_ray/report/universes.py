@@ -76,7 +76,7 @@ def _filters(universe: Mapping[str, Any]) -> str:
         "min_history": "at least {} months of returns",
     }
     said = [
-        text.format(", ".join(map(str, value)) if isinstance(value, list) else value)
+        text.format(", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}")
         for key, text in words.items()
         if (value := universe.get(key)) is not None
     ]
