@@ -34,7 +34,7 @@ def slow(r_NM: np.ndarray, overlap: int) -> tuple[np.ndarray, np.ndarray]:
             if i == j or both.sum() < overlap:
                 continue
             a, b = (pd.Series(r_NM[k][both].astype(np.float64)) for k in (i, j))
-            if a.nunique() > 1 and b.nunique() > 1:
+            if a.min() < a.max() and b.min() < b.max():
                 corr[i, j] = a.corr(b)
                 t = corr[i, j] * np.sqrt((both.sum() - 2) / max(1 - corr[i, j] ** 2, 1e-300))
                 p[i, j] = 2 * stats.t.sf(abs(t), both.sum() - 2)
