@@ -74,6 +74,8 @@ class Sample:
         Analysts' consensus, ranked to [-1, 1]; NaN where missing; C may be 0.
     history : History or None
         What came before, and whose the rows are; the runner always gives it.
+    horizon : int
+        Months that a target covers.
     """
 
     x_NP: FloatArray
@@ -82,6 +84,7 @@ class Sample:
     y_N: FloatArray
     c_NC: FloatArray
     history: History | None = None
+    horizon: int = 1
 
     def __len__(self) -> int:
         return len(self.y_N)
@@ -158,6 +161,7 @@ class WindowView:
                 y_H=self._targets(seen, month_H, history_known - origin),
                 f_TF=self.factors_TF[: max(known - origin + 1, 0)],
             ),
+            horizon=self.horizon,
         )
 
     def _targets(self, rows: slice, month_N: IntArray, known: int) -> FloatArray:

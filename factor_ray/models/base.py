@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ class Hyperparameters(BaseModel):
 
     # Defaults are validated, so that a default 1 and a written 1.0 are one point and name one cell.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    simpler_by: ClassVar[tuple[str, ...]] = ()
+    """Whole-numbered hyperparameters of which fewer make a simpler model, first things first; see search.tolerance."""
 
     @classmethod
     def shape_names(cls) -> tuple[str, ...]:
@@ -150,6 +153,15 @@ class Fitted(Protocol):
 
     def describe(self) -> Description | None:
         """Return what the model is made of; None for one without factors."""
+        ...
+
+
+@runtime_checkable
+class FittedLoadings(Fitted, Protocol):
+    """A fitted member that can say how a month's assets load on its factors; one that cannot is a plain `Fitted`."""
+
+    def loadings(self, month: Sample) -> npt.NDArray[np.float32]:
+        """Return the loadings (N, K) of the rows of one month as known at its end, factors as in ``describe()``."""
         ...
 
 

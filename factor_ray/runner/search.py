@@ -6,7 +6,6 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import optuna
 
 from factor_ray.errors import WorkError
@@ -22,6 +21,10 @@ class Point:
     variant: str
     number: int
     settings: Hyperparameters
+
+    def __hash__(self) -> int:
+        """Searches look points up very often: hashing all hyperparameters would be most of their time."""
+        return hash((self.variant, self.number))
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,10 @@ def search_forward(
     """Explore hyperparameters window by window, select, and ask for the selected points' other members.
 
     A generator: it yields the cells that it needs next and is sent their scores (lower is better, +inf for a failed
-    fit). On the first window rounds of points are asked of Optuna at once and told in point order. On every later
-    window the survivors are fitted, and ``refresh`` new points. A window's selection sees the scores of that window and
-    those before it; only ``selection: global`` sees later ones.
+    fit). On the first window rounds of points are asked of Optuna at once and told in point order; a space that has no
+    more points than may be asked is explored whole. On every later window the survivors are fitted, and ``refresh`` new
+    points; once nothing can join or leave them, all further windows are asked for at once. A window's selection sees
+    the scores of that window and those before it; only ``selection: global`` sees later ones.
 
     Parameters
     ----------
@@ -77,7 +81,7 @@ def search_forward(
     seed : int
         Seed of the samplers.
     """
-    studies = {variant: _Study(variant, space, seed) for variant, space in spaces.items()}
+    studies = {variant: _Study(variant, space, seed, settings.points) for variant, space in spaces.items()}
     found = Selection(points={variant: [] for variant in spaces})
     alive: dict[str, list[Point]] = {variant: [] for variant in spaces}
 
@@ -85,24 +89,27 @@ def search_forward(
         asked = {
             variant: study.ask(min(settings.round, settings.points - study.count)) for variant, study in studies.items()
         }
-        yield from _note(_requests(0, asked), found)
+        if any(asked.values()):
+            yield from _note(_requests(0, asked), found)
         for variant, points in asked.items():
             studies[variant].tell(points, [found.scores[Request(0, point, 0)] for point in points])
             alive[variant] += points
 
+    known, past = 1, _Past()
     for window in range(windows):
-        if window > 0:
+        if window == known:
             fresh = {variant: study.ask(settings.refresh) for variant, study in studies.items()}
-            wanted = {variant: alive[variant] + fresh[variant] for variant in spaces}
-            yield from _note(_requests(window, wanted), found)
+            alive = {variant: alive[variant] + fresh[variant] for variant in spaces}
+            known = windows if _is_settled(alive, studies, settings) else window + 1
+            yield from _note([request for w in range(window, known) for request in _requests(w, alive)], found)
             for variant, points in fresh.items():
                 studies[variant].tell(points, [found.scores[Request(window, point, 0)] for point in points])
-            alive = wanted
-        ranked = {variant: _ranked(points, window, found.scores) for variant, points in alive.items()}
+        past.add([point for points in alive.values() for point in points], window, found.scores)
+        ranked = {variant: past.ranked(points) for variant, points in alive.items()}
         for variant, points in ranked.items():
             _require_one_that_converged(variant, points[0], window, found.scores)
-            found.points[variant].append(points[0])
-        found.best.append(min(spaces, key=lambda v: _mean_score(found.points[v][-1], window, found.scores)))
+            found.points[variant].append(past.simplest(points, settings.tolerance))
+        found.best.append(min(spaces, key=lambda v: past.mean(found.points[v][-1])))
         if settings.pruner == "halving":
             alive = {v: _halved(points, settings.survivors) for v, points in ranked.items()}
 
@@ -148,19 +155,28 @@ def _note(requests: list[Request], found: Selection) -> Generator[list[Request],
 
 
 class _Study:
-    """One variant's Optuna study, asked in rounds."""
+    """One variant's Optuna study, asked in rounds; a space of ``most`` points or fewer needs none."""
 
-    def __init__(self, variant: str, space: Space, seed: int) -> None:
+    def __init__(self, variant: str, space: Space, seed: int, most: int) -> None:
         self.variant, self.space, self.count = variant, space, 0
+        self._listed = space.all_points(most)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
         self._study = optuna.create_study(sampler=sampler)
         self._trials: dict[int, optuna.Trial] = {}
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no further point to ask for."""
+        return self._listed is not None and self.count == len(self._listed)
+
     def ask(self, number: int) -> list[Point]:
-        """A space without ranges has one point, however many are asked for."""
-        if not self.space.ranges:
-            number = min(number, 1 - self.count)
+        """Return new points: all at once where they can be listed, whatever the number."""
+        if self._listed is not None:
+            rest = self._listed[self.count :]
+            points = [Point(self.variant, self.count + k, settings) for k, settings in enumerate(rest)]
+            self.count = len(self._listed)
+            return points
         points = []
         for _ in range(number):
             trial = self._study.ask()
@@ -170,6 +186,8 @@ class _Study:
         return points
 
     def tell(self, points: Sequence[Point], scores: Sequence[float]) -> None:
+        if self._listed is not None:
+            return
         for point, score in zip(points, scores, strict=True):
             trial = self._trials.pop(point.number)
             if math.isfinite(score):
@@ -182,20 +200,45 @@ def _requests(window: int, points: Mapping[str, Sequence[Point]]) -> list[Reques
     return [Request(window, point, 0) for listed in points.values() for point in listed]
 
 
-def _ranked(points: Sequence[Point], window: int, scores: Mapping[Request, float]) -> list[Point]:
-    """Best first; a point that failed in this window has nothing to forecast with: it comes after all that have."""
+class _Past:
+    """The scores of points in the windows so far, and what they say of them."""
 
-    def rank(point: Point) -> tuple[bool, float, int]:
-        failed = not math.isfinite(scores[Request(window, point, 0)])
-        return failed, _mean_score(point, window, scores), point.number
+    def __init__(self) -> None:
+        self._seen: dict[Point, list[float]] = {}
 
-    return sorted(points, key=rank)
+    def add(self, points: Sequence[Point], window: int, scores: Mapping[Request, float]) -> None:
+        """Take the points' scores of the next window."""
+        for point in points:
+            self._seen.setdefault(point, []).append(scores[Request(window, point, 0)])
+
+    def mean(self, point: Point) -> float:
+        """Mean over the windows in which the point was fitted; +inf where it failed in one."""
+        seen = self._seen[point]
+        return math.fsum(seen) / len(seen) if all(map(math.isfinite, seen)) else math.inf
+
+    def ranked(self, points: Sequence[Point]) -> list[Point]:
+        """Best first; a point that failed in the last window cannot forecast: it comes after all that can."""
+        return sorted(points, key=lambda p: (not math.isfinite(self._seen[p][-1]), self.mean(p), p.number))
+
+    def simplest(self, ranked: Sequence[Point], tolerance: float) -> Point:
+        """Return the simplest of the points whose mean exceeds the first one's by no more than a share of it."""
+        if not tolerance or not ranked[0].settings.simpler_by:
+            return ranked[0]
+        limit = self.mean(ranked[0]) * (1.0 + tolerance)
+        good = [point for point in ranked if math.isfinite(self._seen[point][-1]) and self.mean(point) <= limit]
+        return min(good, key=_complexity) if good else ranked[0]
 
 
-def _mean_score(point: Point, window: int, scores: Mapping[Request, float]) -> float:
-    """Mean over the windows so far in which the point was fitted."""
-    seen = [scores[request] for w in range(window + 1) if (request := Request(w, point, 0)) in scores]
-    return float(np.mean(seen)) if all(map(math.isfinite, seen)) else math.inf
+def _complexity(point: Point) -> tuple[float, ...]:
+    settings = point.settings
+    return tuple(float(getattr(settings, name)) for name in settings.simpler_by)
+
+
+def _is_settled(alive: Mapping[str, Sequence[Point]], studies: Mapping[str, _Study], settings: SearchSettings) -> bool:
+    """Whether no later window can add a point or drop one."""
+    closed = settings.refresh == 0 or all(study.exhausted for study in studies.values())
+    kept = all(len(points) == _survivors(len(points), settings.survivors) for points in alive.values())
+    return closed and (settings.pruner == "none" or kept)
 
 
 def _halved(ranked: Sequence[Point], survivors: int) -> list[Point]:

@@ -12,13 +12,25 @@ class SearchSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    points: int = Field(1, ge=1, description="Points asked of Optuna on the first window, per variant.")
+    points: int = Field(
+        1,
+        ge=1,
+        description="Points asked of Optuna on the first window, per variant; a space that has no more is explored "
+        "whole.",
+    )
     round: int = Field(8, ge=1, description="Points asked at once; their scores are told together.")
     refresh: int = Field(0, ge=0, description="New points asked on every later window, per variant.")
     pruner: Literal["halving", "none"] = Field(
         "halving", description="halving keeps the better half of a variant's points from window to window."
     )
     survivors: int = Field(4, ge=1, description="Points of a variant that halving always keeps.")
+    tolerance: float = Field(
+        0.0,
+        ge=0,
+        description="Parsimony: of the points whose mean score exceeds the best by no more than this share of it, the "
+        "simplest is selected, where the model says what is simple (qcf: fewer factors, then a lower order); 0 takes "
+        "the best.",
+    )
     pack: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="Most points fitted as one stack; auto spreads a round over the slots. Changes no result."
     )

@@ -51,6 +51,12 @@ class Range(BaseModel):
         """Return the bounds, or all choices."""
         return self.choice or self.uniform or self.log_uniform or self.integer or ()
 
+    def values(self, most: int) -> tuple[Any, ...] | None:
+        """Return every value of the range; None where they are more than ``most``."""
+        if self.integer is not None and self.integer[1] - self.integer[0] < most:
+            return tuple(range(self.integer[0], self.integer[1] + 1))
+        return self.choice if self.choice is not None and len(self.choice) <= most else None
+
     def witnesses(self) -> tuple[Any, ...]:
         """Return the values that must be valid for every other to be: the ends, and a fraction if there may be one."""
         bounds = self.uniform or self.log_uniform
@@ -80,6 +86,16 @@ class Space:
         """Return the point that Optuna's trial stands for."""
         sampled = {name: self.ranges[name].suggest(trial, name) for name in sorted(self.ranges)}
         return self.settings(**{**self.fixed, **sampled})
+
+    def all_points(self, most: int) -> list[Hyperparameters] | None:
+        """Return every point, in the order of the sorted names' values; None where they are more than ``most``."""
+        names = sorted(self.ranges)
+        listed = [self.ranges[name].values(most) for name in names]
+        known = [values for values in listed if values is not None]
+        if len(known) < len(listed) or math.prod(map(len, known)) > most:
+            return None
+        chosen = (dict(zip(names, combination, strict=True)) for combination in itertools.product(*known))
+        return [self.settings(**{**self.fixed, **values}) for values in chosen]
 
     def first_point(self) -> Hyperparameters:
         """Return the point at the first end of every range."""

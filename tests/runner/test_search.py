@@ -116,7 +116,63 @@ def test_halving_keeps_the_better_half_and_at_least_the_survivors():
         kept, dropped = fitted[w + 1], set(fitted[w]) - set(fitted[w + 1])
         assert all(mean[point] <= mean[other] for point in kept for other in dropped)
     assert [point.number for point in fitted[1]] == sorted(point.number for point in fitted[1])
-    assert [len(points) for points in run(points=16, round=16, pruner="none", members=1)[1]] == [16] * 4
+
+
+def test_once_nothing_can_join_or_leave_all_further_windows_are_asked_for_at_once():
+    assert [len(asked) for asked in run(points=16, round=16, pruner="none", members=1)[1]] == [16, 48]
+    assert [len(asked) for asked in run(points=8, round=8, survivors=3, members=1)[1]] == [8, 4, 6]
+    assert [len(asked) for asked in run(points=2, refresh=1, survivors=1, members=1)[1]] == [2, 2, 2, 2]
+    later = run(points=6, pruner="none", windows=5)[0]
+    for windows in range(1, 5):
+        early = run(points=6, pruner="none", windows=windows)[0]
+        assert early.points == {variant: listed[:windows] for variant, listed in later.points.items()}
+
+
+class Stepped(Hyperparameters):
+    """Hyperparameters of a model that says what is simple."""
+
+    simpler_by = ("factors", "order")
+
+    factors: int = free(1, "factors", ge=1)
+    order: int = free(2, "order", ge=2)
+    ridge: float = free(0.0, "ridge", ge=0)
+
+
+def stepped(answer: Score, **given: object) -> Selection:
+    ranges = {"factors": Range(integer=(1, 3)), "order": Range(choice=(2, 3)), "ridge": Range(choice=(0.0, 1.0))}
+    search = search_forward(
+        {"stepped": Space(Stepped, {}, ranges)}, 2, SearchSettings.model_validate({"pruner": "none", **given}), 1, 0
+    )
+    try:
+        requests = next(search)
+        while True:
+            requests = search.send({request: answer(request) for request in requests})
+    except StopIteration as stop:
+        return stop.value
+
+
+def test_a_space_of_few_points_is_explored_whole():
+    asked = [r.point.settings.model_dump() for r in stepped(score, points=12).scores if r.window == 0]
+    assert [(p["factors"], p["order"], p["ridge"]) for p in asked] == [
+        (factors, order, ridge) for factors in (1, 2, 3) for order in (2, 3) for ridge in (0.0, 1.0)
+    ]
+    sampled = [r.point.settings for r in stepped(score, points=11).scores if r.window == 0]
+    assert len(sampled) == 11
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "chosen"), [(0.0, (3, 3, 1.0)), (0.05, (2, 2, 1.0)), (0.2, (1, 2, 0.0)), (9.0, (1, 2, 0.0))]
+)
+def test_parsimony_takes_the_simplest_point_that_is_nearly_the_best_and_its_best_ridge(tolerance, chosen):
+    loss = {(3, 3, 1.0): 1.0, (2, 2, 1.0): 1.02, (2, 2, 0.0): 1.03, (2, 3, 0.0): 1.01, (1, 2, 0.0): 1.1}
+
+    def answer(request: Request) -> float:
+        point = request.point.settings
+        assert isinstance(point, Stepped)
+        return loss.get((point.factors, point.order, point.ridge), 2.0)
+
+    found = stepped(answer, points=12, tolerance=tolerance).points["stepped"][-1].settings
+    assert tuple(found.model_dump().values()) == chosen
 
 
 def test_refresh_asks_new_points_which_count_from_their_window_on():
