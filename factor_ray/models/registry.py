@@ -13,6 +13,7 @@ ENTRY_POINTS = "factor_ray.models"
 
 _OURS = {
     "cbapm": "factor_ray.models.cbapm:CBAPM",
+    "ipca": "factor_ray.models.ipca:IPCA",
 }
 
 
