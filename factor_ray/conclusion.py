@@ -17,6 +17,7 @@ from factor_ray.data.load import Loaded
 from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import next_returns
 from factor_ray.experiment import Experiment
+from factor_ray.loadings import Loadings, loading_portfolios, loadings_of, measure_loading_portfolios
 from factor_ray.measures import (
     MARKET,
     fills_portfolios,
@@ -90,6 +91,9 @@ def conclude(
             else:
                 conclusion.add_quantiles(forecast)
         conclusion.compare(compared, horizon)
+        for quest in campaign.quests:
+            if quest.horizon == horizon and quest.tau is None:
+                conclusion.add_loadings(loadings_of(quest, inputs, campaign.store, experiment.ensemble.members))
     conclusion.write(run)
     run.write("trials.parquet", parquet(trials_frame(campaign)))
     run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
@@ -134,6 +138,7 @@ class _Conclusion:
     pieces: dict[str, ParquetPieces] = field(default_factory=dict)
     portfolios: list[pd.DataFrame] = field(default_factory=list)
     coefficients: list[pd.DataFrame] = field(default_factory=list)
+    loading_portfolios: list[pd.DataFrame] = field(default_factory=list)
 
     def add_market(self, horizon: int) -> None:
         """Form and measure the portfolio of all assets."""
@@ -165,6 +170,17 @@ class _Conclusion:
         found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
         found[f"{forecast.tau:g}"] = measure_quantiles(self.inputs.panel, forecast, target_N)
 
+    def add_loadings(self, loadings: Loadings | None) -> None:
+        """Take a model's loadings on its factors, where it has any."""
+        if loadings is None:
+            return
+        settings = self.experiment.portfolios
+        formed = loading_portfolios(self.inputs.panel, loadings, self.next_return_N, settings)
+        if not formed.empty:
+            self.loading_portfolios.append(formed)
+            measured = self._measured(loadings.model, loadings.horizon)
+            measured["loadings"] = measure_loading_portfolios(formed, settings)
+
     def compare(self, forecasts: list[Forecast], horizon: int) -> None:
         """Compare a horizon's forecasts of mean returns with each other."""
         target_N = self.inputs.targets[horizon]
@@ -177,6 +193,9 @@ class _Conclusion:
             run.write(f"{name}.parquet", pieces.content())
         run.write("portfolios.parquet", parquet(pd.concat(self.portfolios, ignore_index=True)))
         run.write("coefficients.parquet", parquet(pd.concat(self.coefficients, ignore_index=True)))
+        if self.loading_portfolios:
+            content = parquet(pd.concat(self.loading_portfolios, ignore_index=True))
+            run.write("loading_portfolios.parquet", content)
         run.write("metrics.json", json.dumps(plain(self.metrics), indent=1).encode())
 
     def _measured(self, model: str, horizon: int) -> dict[str, Any]:
