@@ -2,6 +2,12 @@
 
 from factor_ray.models.base import Fit, Hyperparameters, Model, Prediction
 from factor_ray.models.cbapm import CBAPM, CBAPMSettings
+from factor_ray.models.forecasters.crossformer import Crossformer, CrossformerSettings
+from factor_ray.models.forecasters.dlinear import DLinear, DLinearSettings
+from factor_ray.models.forecasters.itransformer import ITransformer, ITransformerSettings
+from factor_ray.models.forecasters.mlp import MLP, MLPSettings
+from factor_ray.models.forecasters.patchtst import PatchTST, PatchTSTSettings
+from factor_ray.models.forecasters.transformer import Transformer, TransformerSettings
 from factor_ray.models.ipca import IPCA, IPCASettings
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
 from factor_ray.models.registry import model, model_names
@@ -9,14 +15,26 @@ from factor_ray.models.registry import model, model_names
 __all__ = [
     "CBAPM",
     "IPCA",
+    "MLP",
     "CBAPMSettings",
+    "Crossformer",
+    "CrossformerSettings",
+    "DLinear",
+    "DLinearSettings",
     "Fit",
     "Hyperparameters",
     "IPCASettings",
+    "ITransformer",
+    "ITransformerSettings",
+    "MLPSettings",
     "MacroState",
     "MacroStateSettings",
     "Model",
+    "PatchTST",
+    "PatchTSTSettings",
     "Prediction",
+    "Transformer",
+    "TransformerSettings",
     "fit_macro_states",
     "model",
     "model_names",

@@ -14,6 +14,15 @@ ENTRY_POINTS = "factor_ray.models"
 _OURS = {
     "cbapm": "factor_ray.models.cbapm:CBAPM",
     "ipca": "factor_ray.models.ipca:IPCA",
+    "mlp": "factor_ray.models.forecasters.mlp:MLP",
+    "transformer": "factor_ray.models.forecasters.transformer:Transformer",
+    "dlinear": "factor_ray.models.forecasters.dlinear:DLinear",
+    "patchtst": "factor_ray.models.forecasters.patchtst:PatchTST",
+    "crossformer": "factor_ray.models.forecasters.crossformer:Crossformer",
+    "itransformer": "factor_ray.models.forecasters.itransformer:ITransformer",
+    "qcf": "factor_ray.models.quantile.model_qcf:QCF",
+    "qfm": "factor_ray.models.quantile.model_qfm:QFM",
+    "qr_observed": "factor_ray.models.quantile.model_observed:ObservedFactors",
 }
 
 
@@ -41,3 +50,8 @@ def model(name: str) -> type[Model]:
     near = difflib.get_close_matches(name, model_names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(model_names())}"
     raise InputError(f"models: there is no model {name!r}; {hint}")
+
+
+def one_member(name: str) -> bool:
+    """Whether an ensemble of the model has one member, because further ones could only repeat it."""
+    return bool(getattr(model(name), "one_member", False))
