@@ -72,7 +72,8 @@ def loadings_of(quest: Quest, inputs: Inputs, store: CellStore, members: int) ->
     rows, parts = [], []
     for window, variant in enumerate(selection.best):
         listed = selected_members(quest, selection, window, variant, members)
-        first = fitted_members(quest.model, listed, read_fits(store, listed))[0]
+        sound = next((member for member in listed if store.read(member.cell).status == "ok"), listed[0])
+        first = fitted_members(quest.model, [sound], read_fits(store, [sound]))[0]
         fitted, test = model(quest.model).fitted(first.settings, first.weights), quest.windows[window].test
         described = fitted.describe()
         if not isinstance(fitted, FittedLoadings) or described is None:

@@ -220,6 +220,10 @@ class LatentFitted:
         """Return the fit of a month's own returns, (N,); NaN where fewer than K of them are known."""
         return self._own(month, history_of(month)).total(month.y_N).astype(np.float32)
 
+    def loadings(self, month: Sample) -> npt.NDArray[np.float32]:
+        """Return the loadings of the rows of one month, (N, K)."""
+        return self._own(month, history_of(month)).loadings_NK.astype(np.float32)
+
     def describe(self) -> Description:
         """Return training months, their factors and the factors' coefficients on the characteristics."""
         return Description(self._months, self._factors_TK, self._gamma_KP)
