@@ -16,8 +16,9 @@ from factor_ray.audit.compare import (
     searches_part,
     states_part_again,
 )
+from factor_ray.audit.copies import Change
 from factor_ray.audit.line import Fitter, Line, fit_here, search_line, walk_to_inputs
-from factor_ray.audit.perturb import Change, perturbed
+from factor_ray.audit.perturb import perturbed
 from factor_ray.audit.screen import suspicious_inputs
 from factor_ray.audit.verdict import Finding, Verdict
 from factor_ray.data.load import load

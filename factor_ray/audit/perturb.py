@@ -1,34 +1,45 @@
 """Perturbed copies of the data: what is dated after a month becomes noise, or is deleted.
 
-Panels in files (`table`) and FRED-MD files are perturbed before they are loaded, so that the loaders are audited too;
-what comes from other sources is perturbed as it was loaded.
+Files are perturbed before they are loaded, so that the loaders are audited too. What is in no file of the user's (the
+simulated market, the portfolios inside a package) or is dated by its file's name (a folder of FRED-MD vintages) is
+perturbed as it was loaded.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import polars as pl
 
+from factor_ray.audit.copies import Change, perturbed_copy, perturbed_daily_copy
 from factor_ray.data.load import Loaded, load
 from factor_ray.data.macro import Macro
 from factor_ray.data.months import format_month, to_months
-from factor_ray.data.panel import Panel
-from factor_ray.data.settings import FredMd, TableData
+from factor_ray.data.settings import (
+    AnyFileData,
+    DailyPricesData,
+    FredMd,
+    GoyalWelch,
+    MonthlyTable,
+    OpenapData,
+    SimulatedData,
+    TableData,
+)
 from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
 
-Change = Literal["noise", "deletion"]
+MacroSource = FredMd | GoyalWelch | MonthlyTable
 
 _SPREAD = 0.5  # of the logarithm of what a permuted value is multiplied by: signs and zeros stay
 _LOWEST_RETURN, _HIGHEST_RETURN = -0.9, 3.0
 _NUMBERS = ("returns", "risk_free", "market_cap", "price")
 _LABELS = ("exchange", "share_code")
+_UNDATED = ("signal_doc",)
 
 
 def perturbed(experiment: Experiment, loaded: Loaded, month: int, change: Change, scratch: Path) -> tuple[Loaded, str]:
@@ -51,9 +62,10 @@ def perturbed(experiment: Experiment, loaded: Loaded, month: int, change: Change
     Loaded, str
         And what was perturbed, for the verdict.
     """
-    if isinstance(experiment.data, TableData):
+    data = experiment.data
+    if not isinstance(data, SimulatedData) and any(getattr(data, key) is not None for key in data.path_keys):
         try:
-            return _from_files(experiment.data, loaded, month, change, scratch)
+            return _from_files(data, loaded, month, change, scratch / f"{change}-{format_month(month)}")
         except InputError as error:
             # A variable that starts later is empty in the files as they were then, which loaders refuse.
             return _after_loading(
@@ -72,28 +84,52 @@ def noise(values: npt.NDArray[Any], seed: list[int], *, returns: bool = False) -
     return made
 
 
-def _from_files(data: TableData, loaded: Loaded, month: int, change: Change, scratch: Path) -> tuple[Loaded, str]:
-    scratch.mkdir(parents=True, exist_ok=True)
-    panel_copy = scratch / f"{change}-{format_month(month)}{'.parquet' if _is_parquet(data.path) else '.csv'}"
-    _perturb_table(data, month, change, panel_copy)
-    updates: dict[str, Any] = {"path": str(panel_copy)}
-    told = [f"a copy of {Path(data.path).name}"]
-    sources = () if data.macro is None else data.macro if isinstance(data.macro, tuple) else (data.macro,)
-    from_files = all(isinstance(source, FredMd) and Path(source.path).is_file() for source in sources)
-    if from_files and sources:
+def _from_files(data: AnyFileData, loaded: Loaded, month: int, change: Change, folder: Path) -> tuple[Loaded, str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    # What "all" gives is settled by the whole file: the copy is asked for the same.
+    updates: dict[str, Any] = {"characteristics": loaded.panel.characteristic_names} if _takes_all(data) else {}
+    told: list[str] = []
+    for key in data.path_keys:
+        if (written := getattr(data, key)) is not None and key not in _UNDATED:
+            updates[key] = str(_copy(data, key, Path(written), month, change, folder))
+            told.append(f"a copy of {Path(written).name}")
+    in_files = not any(isinstance(source, FredMd) and Path(source.path).is_dir() for source in data.macro_sources)
+    if in_files and data.macro is not None:
         copies = []
-        for source in sources:
-            copy = scratch / f"{change}-{format_month(month)}-{Path(source.path).name}"
-            _perturb_fred_md(Path(source.path), month, change, copy)
-            copies.append(source.model_copy(update={"path": str(copy)}))
+        for number, source in enumerate(data.macro_sources):
+            copies.append(_copied_macro(source, month, change, folder / f"macro-{number}"))
             told.append(f"a copy of {Path(source.path).name}")
         updates["macro"] = tuple(copies) if isinstance(data.macro, tuple) else copies[0]
     found = load(data.model_copy(update=updates))
-    if not from_files and loaded.panel.macro is not None:
+    if not in_files and loaded.panel.macro is not None:
         macro = _perturb_macro(loaded.panel.macro, month, change).on(found.panel.months)
         found = dataclasses.replace(found, panel=dataclasses.replace(found.panel, macro=macro))
         told.append("the macro series as they were loaded")
     return found, " and ".join(told)
+
+
+def _takes_all(data: AnyFileData) -> bool:
+    return isinstance(data, DailyPricesData | OpenapData) and data.characteristics == "all"
+
+
+def _copy(data: AnyFileData, key: str, path: Path, month: int, change: Change, folder: Path) -> Path:
+    if isinstance(data, TableData):
+        copy = folder / f"panel{'.parquet' if _is_parquet(data.path) else '.csv'}"
+        _perturb_table(data, month, change, copy)
+        return copy
+    if isinstance(data, DailyPricesData) and key == "path":
+        return perturbed_daily_copy(path, month, change, folder / key)
+    return perturbed_copy(path, month, change, folder / key)
+
+
+def _copied_macro(source: MacroSource, month: int, change: Change, folder: Path) -> MacroSource:
+    path = Path(source.path)
+    if not isinstance(source, FredMd):
+        return source.model_copy(update={"path": str(perturbed_copy(path, month, change, folder))})
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / path.name
+    _perturb_fred_md(path, month, change, copy)
+    return source.model_copy(update={"path": str(copy)})
 
 
 def _is_parquet(path: str) -> bool:
@@ -189,8 +225,10 @@ def _after_loading(loaded: Loaded, month: int, change: Change) -> Loaded:
         columns = [_later(block[:, column], later, [month, column, number]) for column in range(block.shape[1])]
         blocks.append(np.stack(columns, axis=1) if columns else block)
     made = panel.with_columns(characteristics=blocks[0], consensus=blocks[1]).with_plain(replaced)
-    macro = None if panel.macro is None else _perturb_macro(panel.macro, month, change)
-    return dataclasses.replace(loaded, panel=Panel(made.table, macro))
+    macro, factors = (
+        None if series is None else _perturb_macro(series, month, change) for series in (panel.macro, panel.factors)
+    )
+    return dataclasses.replace(loaded, panel=dataclasses.replace(made, macro=macro, factors=factors))
 
 
 def _later(
