@@ -66,14 +66,17 @@ def refit(run: Run) -> Path:
             inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
             quests, recipes = [], []
             for entry in experiment.models:
+                members = stages.members_of(experiment, entry.name)
                 for horizon, tau in itertools.product(windows, stages.levels_of(experiment, entry.name)):
                     cells = CellNames.of(entry.name, horizon, inputs, digests, experiment.search.seed)
+                    monthly = stages.monthly_fits(entry.name, horizon, inputs, digests)
                     recipe = _recipe(entry.name, selection[entry.name][quest_key(horizon, tau)])
-                    search = _members(recipe, experiment.ensemble.members)
-                    quests.append(Quest(entry.name, horizon, search, windows[horizon], cells, tau))
+                    search = _members(recipe, members)
+                    quests.append(Quest(entry.name, horizon, search, windows[horizon], cells, tau, monthly, members))
                     recipes.append(recipe)
             campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
-            with console.progress("refitting", len(quests) * experiment.ensemble.members) as advance:
+            planned = sum(quest.members if quest.monthly is None else len(quest.monthly.months) for quest in quests)
+            with console.progress("refitting", planned) as advance:
                 run_campaign(campaign, inputs, machines, on_progress=lambda c: advance(c.reused + c.fitted))
         seed = experiment.search.seed
         described = [
@@ -84,9 +87,7 @@ def refit(run: Run) -> Path:
                 "variant": recipe.variant,
                 "hyperparameters": recipe.settings.model_dump(mode="json"),
                 "window": quest.windows[0].dates(),
-                "cells": [
-                    quest.cells.name(0, recipe.settings, member) for member in range(experiment.ensemble.members)
-                ],
+                "cells": [quest.cells.name(0, recipe.settings, member) for member in range(quest.members)],
                 "characteristics": inputs.panel.characteristic_names,
                 "macro_state": _state_cell(experiment.macro_state, panel, quest.windows[0], seed),
             }

@@ -17,13 +17,15 @@ from factor_ray.data.windows import MonthRange, Window
 from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
 from factor_ray.models.base import Available, Fit
+from factor_ray.models.by_month import ByMonth
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
-from factor_ray.models.registry import model
+from factor_ray.models.registry import model, one_member
 from factor_ray.models.seeds import macro_state_seed
 from factor_ray.models.trivial import trivial_forecasts
 from factor_ray.runner.campaign import CellNames, Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Digests, Inputs, factor_digests, target_digests
+from factor_ray.runner.monthly import MonthlyFits
 from factor_ray.runner.search import search_forward
 
 MACRO_STATE_VERSION = 1
@@ -174,13 +176,23 @@ def quests(experiment: Experiment, inputs: Inputs, digests: Digests) -> list[Que
     for entry in experiment.models:
         for horizon, windows in inputs.windows.items():
             cells = CellNames.of(entry.name, horizon, inputs, digests, experiment.search.seed)
+            monthly, members = monthly_fits(entry.name, horizon, inputs, digests), members_of(experiment, entry.name)
             for tau in levels_of(experiment, entry.name):
                 identity = [experiment.search.seed, entry.name, horizon] + ([] if tau is None else [tau])
                 seed = int(digest(identity)[:8], 16)
-                spaces, members = entry.spaces(tau), experiment.ensemble.members
-                search = search_forward(spaces, len(windows), experiment.search, members, seed)
-                found.append(Quest(entry.name, horizon, search, windows, cells, tau))
+                search = search_forward(entry.spaces(tau), len(windows), experiment.search, members, seed)
+                found.append(Quest(entry.name, horizon, search, windows, cells, tau, monthly, members))
     return found
+
+
+def monthly_fits(name: str, horizon: int, inputs: Inputs, digests: Digests) -> MonthlyFits | None:
+    """Return what makes fits of a model's single months; None for a model that is fitted window by window."""
+    return MonthlyFits(name, horizon, inputs, digests) if issubclass(model(name), ByMonth) else None
+
+
+def members_of(experiment: Experiment, name: str) -> int:
+    """Return how many members a model's ensembles have: one where further ones could only repeat it."""
+    return 1 if one_member(name) else experiment.ensemble.members
 
 
 def levels_of(experiment: Experiment, name: str) -> tuple[float | None, ...]:

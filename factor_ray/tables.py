@@ -19,12 +19,12 @@ from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
 from factor_ray.models.base import Fit
 from factor_ray.models.ensemble import ensemble_forecast, ensemble_total
-from factor_ray.models.registry import model
+from factor_ray.models.registry import model, one_member
 from factor_ray.runner.campaign import Campaign, Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.forecasting import Member, fitted_members, greedy_weights, read_fits
 from factor_ray.runner.inputs import Inputs
-from factor_ray.runner.search import Selection
+from factor_ray.runner.search import Point, Selection
 from factor_ray.runner.settings import EnsembleSettings
 
 FloatArray = npt.NDArray[np.float32]
@@ -108,9 +108,9 @@ def ensemble_of(
     """Return the members of a window's ensemble with their weights."""
     selection = quest.selection
     assert selection is not None
-    members = selected_members(quest, selection, window, variant, ensemble.members)
+    members = selected_members(quest, selection, window, variant, min(ensemble.members, quest.members))
     months = quest.windows[window].validation
-    if ensemble.weights == "greedy" and months is not None:
+    if ensemble.weights == "greedy" and months is not None and not one_member(quest.model):
         candidates = asked_members(quest, selection, window, variant)
         view, fits = inputs.view(quest.horizon, window), read_fits(store, candidates)
         target_N = view.validation(quest.windows[window]).y_N
@@ -182,24 +182,32 @@ def coefficient_frame(panel: Panel, forecasts: Iterable[Forecast]) -> pd.DataFra
 
 
 def trials_frame(campaign: Campaign) -> pd.DataFrame:
-    """Return one row per fitted cell of the run's searches, in the order in which it was asked for."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    """Return one row for each fit that the run's searches asked for, in that order.
+
+    ``cell`` is missing for fits that are made of months' cells and were not selected: these are not stored.
+    """
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    written: dict[Point, str] = {}
     for quest in campaign.quests:
         assert quest.selection is not None
         for request in quest.selection.scores:
-            cell = quest.cells.name(request.window, request.point.settings, request.member)
-            fit = campaign.fit(cell)
-            selected = quest.selection.points[request.point.variant][request.window].settings == request.point.settings
+            point, window, fit = request.point, request.window, campaign.fit(quest, request)
+            if point not in written:
+                written[point] = json.dumps(point.settings.model_dump(mode="json"), sort_keys=True)
+            selected = quest.selection.points[point.variant][window].settings == point.settings
+            cell = None
+            if selected or quest.monthly is None:
+                cell = quest.cells.name(window, point.settings, request.member)
             rows.setdefault(
-                (request.point.variant, cell),
+                (point.variant, quest.key, window, written[point], request.member),
                 {
-                    "model": request.point.variant,
+                    "model": point.variant,
                     "horizon": quest.horizon,
                     "tau": math.nan if quest.tau is None else quest.tau,
-                    "window": request.window + 1,
-                    "point": request.point.number,
+                    "window": window + 1,
+                    "point": point.number,
                     "member": request.member,
-                    "hyperparameters": json.dumps(request.point.settings.model_dump(mode="json"), sort_keys=True),
+                    "hyperparameters": written[point],
                     "validation_score": fit.scores["selection"],
                     "train_loss": fit.history["train_loss"][-1] if fit.history.get("train_loss") else float("nan"),
                     "epochs": len(fit.history.get("train_loss", ())),

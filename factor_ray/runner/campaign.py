@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,33 @@ from factor_ray.models.base import Fit, Hyperparameters
 from factor_ray.models.registry import model
 from factor_ray.models.seeds import fit_seed
 from factor_ray.runner.cells import CellStore
-from factor_ray.runner.fitting import Pack
+from factor_ray.runner.fitting import AnyPack, MonthPack, Pack
 from factor_ray.runner.inputs import Digests, Inputs
+from factor_ray.runner.monthly import Month, MonthlyFits
 from factor_ray.runner.search import Request, Search, Selection
+
+_PACKS_OF_MONTHS = 4  # a slot: small enough to end together
 
 
 @dataclass
 class Quest:
-    """One search of one model at one horizon (and level, for a quantile), and how its requests become cells."""
+    """One search of one model at one horizon (and level, for a quantile), and how its requests become cells.
+
+    Attributes
+    ----------
+    model, horizon, search, windows, cells
+        Whose search, over which windows, and how its members' cells are named.
+    tau : float or None
+        Level of a quantile.
+    monthly : MonthlyFits or None
+        Where fits are made of single months, whose cells are then what is fitted.
+    members : int
+        Members of an ensemble.
+    selection : Selection or None
+        Once the search has ended.
+    wanted, missing
+        What the search waits for, and the names of those cells among it that are not there.
+    """
 
     model: str
     horizon: int
@@ -29,8 +48,11 @@ class Quest:
     windows: Sequence[Window]
     cells: CellNames
     tau: float | None = None
+    monthly: MonthlyFits | None = None
+    members: int = 1
     selection: Selection | None = None
     wanted: list[Request] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)
 
     @property
     def key(self) -> str:
@@ -111,8 +133,8 @@ class Campaign:
     ) -> None:
         self.quests, self.store = list(quests), store
         self._slots, self._pack, self._warn = slots, pack, warn
-        self._queue: deque[Pack] = deque()
-        self._pending: dict[str, list[tuple[Quest, Request]]] = {}
+        self._queue: deque[AnyPack] = deque()
+        self._pending: dict[str, list[Quest]] = {}
         self._known: dict[str, Fit] = {}
         self.reused = self.fitted = 0
         for quest in self.quests:
@@ -123,70 +145,98 @@ class Campaign:
         """Whether every search has selected."""
         return all(quest.selection is not None for quest in self.quests)
 
-    def take(self) -> Pack | None:
+    def take(self) -> AnyPack | None:
         """Return a pack to fit; None while the searches wait for packs that are out, and when all is finished."""
         return self._queue.popleft() if self._queue else None
 
-    def complete(self, pack: Pack) -> None:
+    def complete(self, pack: AnyPack) -> None:
         """Take note that a pack's cells are in the store, and advance the searches that waited for them.
 
         Raises
         ------
         CorruptCellError
             If a cell that was just written cannot be read.
+        InputError
+            If months do not suffice for what a search asks of them.
         """
-        waiting: list[Quest] = []
+        ready: list[Quest] = []
         for name in pack.cells:
-            self._known[name] = _light(self.store.read(name))
+            fit = self.store.read(name)
+            self._known[name] = fit if isinstance(pack, MonthPack) else _light(fit)
             self.fitted += 1
-            waiting += [quest for quest, _ in self._pending.pop(name, [])]
-        for quest in {id(quest): quest for quest in waiting}.values():
-            if all(self._name(quest, request) in self._known for request in quest.wanted):
-                self._advance(quest, quest.wanted)
+            for quest in self._pending.pop(name, []):
+                quest.missing.discard(name)
+                if not quest.missing:
+                    ready.append(quest)
+        for quest in ready:
+            self._advance(quest, quest.wanted)
 
-    def fit(self, name: str) -> Fit:
-        """Return scores and history of a cell that some search has asked for (weights stay in the store)."""
-        return self._known[name]
+    def fit(self, quest: Quest, request: Request) -> Fit:
+        """Return scores and history of what a search has asked for (weights stay in the store)."""
+        if quest.monthly is not None:
+            return Fit({}, {"selection": quest.monthly.scores([request])[request]})
+        return self._known[self._name(quest, request)]
 
     def _advance(self, quest: Quest, answered: list[Request] | None) -> None:
         try:
             requests = next(quest.search) if answered is None else quest.search.send(self._scores(quest, answered))
-            while not (missing := [request for request in requests if not self._look_up(quest, request)]):
+            while not self._lacks(quest, requests):
                 requests = quest.search.send(self._scores(quest, requests))
         except StopIteration as stop:
             quest.selection, quest.wanted = stop.value, []
+            self._keep_selected(quest)
             return
         quest.wanted = requests
-        self._enqueue(quest, missing)
 
     def _scores(self, quest: Quest, requests: Sequence[Request]) -> Mapping[Request, float]:
+        if quest.monthly is not None:
+            self._take_months(quest.monthly, quest.monthly.needed(requests))
+            return quest.monthly.scores(requests)
         return {request: self._known[self._name(quest, request)].scores["selection"] for request in requests}
 
     def _name(self, quest: Quest, request: Request) -> str:
         return quest.cells.name(request.window, request.point.settings, request.member)
 
-    def _look_up(self, quest: Quest, request: Request) -> bool:
-        name = self._name(quest, request)
+    def _lacks(self, quest: Quest, requests: Sequence[Request]) -> bool:
+        """Whether something that is asked for is in no cell yet; what is missing is then queued as packs."""
+        if quest.monthly is None:
+            wanted = {self._name(quest, request): request for request in requests}
+            missing = {name: request for name, request in wanted.items() if not self._look_up(name, whole=False)}
+            self._enqueue(quest, {name: missing[name] for name in self._not_out(quest, missing)})
+        else:
+            months = {quest.monthly.name(month): month for month in quest.monthly.needed(requests)}
+            absent = {name: month for name, month in months.items() if not self._look_up(name, whole=True)}
+            self._enqueue_months(quest, {name: absent[name] for name in self._not_out(quest, absent)})
+        return bool(quest.missing)
+
+    def _look_up(self, name: str, *, whole: bool) -> bool:
         if name in self._known:
             return True
         stored = self.store.find(name, self._warn)
         if stored is None:
             return False
-        self._known[name] = _light(stored)
+        self._known[name] = stored if whole else _light(stored)
         self.reused += 1
         return True
 
-    def _enqueue(self, quest: Quest, requests: Sequence[Request]) -> None:
+    def _not_out(self, quest: Quest, missing: Iterable[str]) -> list[str]:
+        """Let a search wait for cells; return those that no pack was made for yet."""
+        quest.missing = set(missing)
+        fresh = []
+        for name in missing:
+            waits = self._pending.setdefault(name, [])
+            waits.append(quest)
+            if len(waits) == 1:
+                fresh.append(name)
+        return fresh
+
+    def _enqueue(self, quest: Quest, requests: Mapping[str, Request]) -> None:
         """Group requests of one window and shape; spread them over the slots unless a pack's size is given."""
         shapes: dict[tuple[Any, ...], dict[str, Request]] = {}
-        for request in requests:
-            name = self._name(quest, request)
-            waits = self._pending.setdefault(name, [])
-            waits.append((quest, request))
-            if len(waits) == 1:
-                settings = request.point.settings
-                shape = tuple(getattr(settings, key) for key in settings.shape_names())
-                shapes.setdefault((request.window, shape), {})[name] = request
+        for name, request in requests.items():
+            settings = request.point.settings
+            shape = tuple(getattr(settings, key) for key in settings.shape_names())
+            shapes.setdefault((request.window, shape), {})[name] = request
         windows = len({window for window, _ in shapes})
         for (window, _), group in shapes.items():
             largest = self._pack if isinstance(self._pack, int) else math.ceil(len(group) * windows / self._slots)
@@ -195,6 +245,33 @@ class Campaign:
             for part in range(parts):
                 chosen = names[part::parts]
                 self._queue.append(_pack(quest, window, {name: group[name] for name in chosen}))
+
+    def _enqueue_months(self, quest: Quest, months: Mapping[str, Month]) -> None:
+        """Group cells by month; spread the months over the slots unless a pack's size is given."""
+        grouped: dict[int, dict[str, Month]] = {}
+        for name, month in months.items():
+            grouped.setdefault(month[0], {})[name] = month
+        largest = math.ceil(len(grouped) / (_PACKS_OF_MONTHS * self._slots))
+        if isinstance(self._pack, int) and months:
+            largest = max(1, self._pack * len(grouped) // len(months))
+        listed = list(grouped.values())
+        for begin in range(0, len(listed), max(largest, 1)):
+            self._queue.append(_month_pack(quest, listed[begin : begin + largest]))
+
+    def _take_months(self, monthly: MonthlyFits, months: Sequence[Month]) -> None:
+        for month in months:
+            monthly.take(month, self._known[monthly.name(month)])
+
+    def _keep_selected(self, quest: Quest) -> None:
+        """Store what a search of months has selected, for forecasts: of other members every cell is there already."""
+        if quest.monthly is None or quest.selection is None:
+            return
+        for points in quest.selection.points.values():
+            chosen = {window: point.settings for window, point in enumerate(points)}
+            names = {window: quest.cells.name(window, settings, 0) for window, settings in chosen.items()}
+            absent = {w: settings for w, settings in chosen.items() if self.store.find(names[w], self._warn) is None}
+            for window, fit in quest.monthly.fits(absent).items():
+                self.store.write(names[window], fit, quest.cells.identity(window, chosen[window], 0))
 
 
 def _pack(quest: Quest, window: int, requests: Mapping[str, Request]) -> Pack:
@@ -209,6 +286,19 @@ def _pack(quest: Quest, window: int, requests: Mapping[str, Request]) -> Pack:
         order_seed=fit_seed(cells.seed, quest.model, dated, None),
         cells=list(requests),
         identities=[cells.identity(window, r.point.settings, r.member) for r in requests.values()],
+    )
+
+
+def _month_pack(quest: Quest, months: Sequence[Mapping[str, Month]]) -> MonthPack:
+    monthly = quest.monthly
+    assert monthly is not None
+    return MonthPack(
+        model=quest.model,
+        horizon=quest.horizon,
+        months=[next(iter(group.values()))[0] for group in months],
+        settings=[[settings.model_dump(mode="json") for _, settings in group.values()] for group in months],
+        names=[list(group) for group in months],
+        month_identities=[[monthly.identity(month) for month in group.values()] for group in months],
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from factor_ray.models.base import Hyperparameters
+from factor_ray.models.base import Fit, Hyperparameters
+from factor_ray.models.by_month import ByMonth
 from factor_ray.models.registry import model
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
@@ -35,14 +36,84 @@ class Pack:
 
     def share(self, rank: int, world: int) -> Pack:
         """Return the members that one of several ranks fits."""
-        mine = slice(rank, None, world)
-        return dataclasses.replace(
-            self,
-            points=self.points[mine],
-            seeds=self.seeds[mine],
-            cells=self.cells[mine],
-            identities=self.identities[mine],
+        return self._some(range(rank, len(self), world))
+
+    def fit(self, inputs: Inputs, store: CellStore, device: str) -> None:
+        """Fit and store the members that are not stored already."""
+        todo = self._some([k for k, name in enumerate(self.cells) if not store.has(name)])
+        if not len(todo):
+            return
+        family = model(self.model)
+        window, view = inputs.windows[self.horizon][self.window], inputs.view(self.horizon, self.window)
+        points: list[Hyperparameters] = [family.Settings(**point) for point in todo.points]
+        fits = family.fit_pack(
+            points,
+            todo.seeds,
+            view.train(window),
+            view.validation(window),
+            order_seed=self.order_seed,
+            device=device,
         )
+        for name, fit, identity in zip(todo.cells, fits, todo.identities, strict=True):
+            store.write(name, fit, identity)
+
+    def _some(self, places: Sequence[int]) -> Pack:
+        names = ("points", "seeds", "cells", "identities")
+        parts: dict[str, Any] = {name: [getattr(self, name)[k] for k in places] for name in names}
+        return dataclasses.replace(self, **parts)
+
+
+@dataclass(frozen=True)
+class MonthPack:
+    """Single months of a model that is fitted month by month, each with the settings that are wanted of it."""
+
+    model: str
+    horizon: int
+    months: Sequence[int]
+    settings: Sequence[Sequence[Mapping[str, Any]]]
+    names: Sequence[Sequence[str]]
+    month_identities: Sequence[Sequence[Mapping[str, Any]]]
+
+    @property
+    def cells(self) -> list[str]:
+        """Names of all cells."""
+        return [name for listed in self.names for name in listed]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and dicts."""
+        return dataclasses.asdict(self)
+
+    def share(self, rank: int, world: int) -> MonthPack:
+        """Return the months that one of several ranks fits."""
+        mine = slice(rank, None, world)
+        parts = {name: getattr(self, name)[mine] for name in ("months", "settings", "names", "month_identities")}
+        return dataclasses.replace(self, **parts)
+
+    def fit(self, inputs: Inputs, store: CellStore, device: str) -> None:  # noqa: ARG002 - small matrices: no GPU
+        """Fit and store what is not stored already, month after month."""
+        family = model(self.model)
+        assert issubclass(family, ByMonth)
+        for month, settings, names, identities in zip(
+            self.months, self.settings, self.names, self.month_identities, strict=True
+        ):
+            todo = [k for k, name in enumerate(names) if not store.has(name)]
+            section = inputs.cross_section(self.horizon, month)
+            if not todo or section is None:
+                continue
+            wanted = [family.MonthSettings(**settings[k]) for k in todo]
+            for k, found in zip(todo, family.fit_month(wanted, section), strict=True):
+                store.write(names[k], Fit({"coefficients": found}, {}), identities[k])
+
+
+AnyPack = Pack | MonthPack
+
+
+def pack_from(values: Mapping[str, Any]) -> AnyPack:
+    """Return a pack that travelled as a dict."""
+    return MonthPack(**values) if "months" in values else Pack(**values)
 
 
 @dataclass(frozen=True)
@@ -54,23 +125,7 @@ class Context:
     device: str = "cpu"
 
 
-def fit_packs(packs: Sequence[Pack], inputs: Inputs, store: CellStore, context: Context) -> None:
-    """Fit this rank's members of every pack and store their cells; members that are stored already are left alone."""
+def fit_packs(packs: Sequence[AnyPack], inputs: Inputs, store: CellStore, context: Context) -> None:
+    """Fit this rank's part of every pack and store the cells; what is stored already is left alone."""
     for pack in packs:
-        mine = pack.share(context.rank, context.world)
-        todo = [k for k, name in enumerate(mine.cells) if not store.has(name)]
-        if not todo:
-            continue
-        family = model(pack.model)
-        window, view = inputs.windows[pack.horizon][pack.window], inputs.view(pack.horizon, pack.window)
-        points: list[Hyperparameters] = [family.Settings(**mine.points[k]) for k in todo]
-        fits = family.fit_pack(
-            points,
-            [mine.seeds[k] for k in todo],
-            view.train(window),
-            view.validation(window),
-            order_seed=pack.order_seed,
-            device=context.device,
-        )
-        for k, fit in zip(todo, fits, strict=True):
-            store.write(mine.cells[k], fit, mine.identities[k])
+        pack.share(context.rank, context.world).fit(inputs, store, context.device)

@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from factor_ray.data.digests import digest
+from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
 from factor_ray.data.sample import AssetArray, FloatArray, WindowView, asset_numbers, observed_factors_of
 from factor_ray.data.targets import own_excess_returns
 from factor_ray.data.windows import Window
+from factor_ray.models.by_month import CrossSection, cross_section
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Inputs:
         return cls(
             panel, targets, windows, states, own_excess_returns(panel), asset_numbers(panel), observed_factors_of(panel)
         )
+
+    def cross_section(self, horizon: int, month: int) -> CrossSection | None:
+        """Return the assets of a month whose targets are known, whatever the window; None where there are none."""
+        rows = self.panel.rows(month, month)
+        return cross_section(format_month(month), self.panel.characteristics[rows], self.targets[horizon][rows])
 
     def view(self, horizon: int, window: int) -> WindowView:
         """Return the panel as a window sees it."""
@@ -97,6 +104,11 @@ class Digests:
         known = [self.targets[horizon][low - self.first : high - self.first + 1] for low, high in spans]
         rows = self.prepared[begin : last + 1]
         return digest([self.names, rows, known, self.factors[begin : last + 1 + horizon]])
+
+    def month(self, horizon: int, month: int) -> str:
+        """Return the digest of all that the fit of a single month reads."""
+        at = month - self.first
+        return digest([self.names, self.prepared[at], self.targets[horizon][at]])
 
     def state(self, state_Td: npt.NDArray[np.float32], window: Window) -> str:
         """Return the digest of the macro states that a fit on this window reads."""

@@ -17,7 +17,7 @@ from factor_ray.errors import InputError, WorkError
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.cluster import TUNE_DRIVER, Machines
-from factor_ray.runner.fitting import Context, Pack, fit_packs
+from factor_ray.runner.fitting import AnyPack, Context, Pack, fit_packs, pack_from
 from factor_ray.runner.inputs import Inputs
 
 _TOLD: dict[str, type[InputError | WorkError]] = {"refused": InputError, "stopped": WorkError}
@@ -81,7 +81,7 @@ class _PackSearch(Searcher):
     def __init__(self, campaign: Campaign, *, bundle: bool, on_progress: Callable[[Campaign], None]) -> None:
         super().__init__(metric="packs", mode="max")
         self._campaign, self._bundle, self._on_progress = campaign, bundle, on_progress
-        self._out: dict[str, list[Pack]] = {}
+        self._out: dict[str, list[AnyPack]] = {}
         self.failure: InputError | WorkError | None = None
 
     @property
@@ -119,15 +119,16 @@ class _PackSearch(Searcher):
                 return
         if error or not all(self._campaign.store.has(name) for pack in packs for name in pack.cells):
             first = packs[0]
+            where = f"window {first.window + 1}" if isinstance(first, Pack) else "month by month"
             self.failure = self.failure or WorkError(
-                f"fits of {first.model} at horizon {first.horizon}, window {first.window + 1}, could not be finished: "
-                f"their worker failed {_RETRIES + 1} times; what was fitted is kept, and `resume` goes on from there."
+                f"fits of {first.model} at horizon {first.horizon}, {where}, could not be finished: their worker "
+                f"failed {_RETRIES + 1} times; what was fitted is kept, and `resume` goes on from there."
             )
             return
         try:
             for pack in packs:
                 self._campaign.complete(pack)
-        except WorkError as error_of_search:
+        except (InputError, WorkError) as error_of_search:
             self.failure = error_of_search
         self._on_progress(self._campaign)
 
@@ -188,7 +189,7 @@ def _trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
 
 def _fit(packs: list[dict[str, Any]], shared: dict[str, Any], context: Context) -> None:
     inputs = ray.get(shared["inputs"][0])
-    fit_packs([Pack(**pack) for pack in packs], inputs, CellStore(Path(shared["store"])), context)
+    fit_packs([pack_from(pack) for pack in packs], inputs, CellStore(Path(shared["store"])), context)
 
 
 def _device(machines: Machines) -> str:

@@ -1,0 +1,81 @@
+"""What a report shows of a QCF estimate: factors, indices with standard errors, loading functions with bands.
+
+Axes: T month, R factor, D characteristic, I point of an index, J degree.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from factor_ray.errors import InputError
+from factor_ray.models.base import Description
+from factor_ray.models.quantile.hermite import hermite_functions
+from factor_ray.models.quantile.inference import IndexInference, index_inference
+from factor_ray.models.quantile.qcf import Month, QuantileFactors
+from factor_ray.models.quantile.single_index import Recovery
+
+Floats = npt.NDArray[np.float64]
+
+_POINTS = 61
+_WITHOUT_DATA = np.linspace(-2.5, 2.5, _POINTS)
+_TAIL = 0.01  # of the assets' index values on either side, where a curve would be drawn on next to nothing
+
+
+def describe(
+    model: QuantileFactors,
+    months_T: npt.NDArray[np.int64],
+    samples: Sequence[Month] = (),
+    ridge: float = 0.0,
+    *,
+    rule: Recovery = "projection",
+    penalise_constant: bool = False,
+) -> Description:
+    """Describe an estimate; with the months' data also how sure its indices and loading functions are.
+
+    Loading functions are drawn where the assets' indices lie, from their first to their last percentile.
+
+    Parameters
+    ----------
+    model : QuantileFactors
+    months_T : int array (T,)
+        The months of its factors.
+    samples : sequence of (x, y), optional
+        Those months' data.
+    ridge, rule, penalise_constant
+        As in the estimation.
+    """
+    if not samples:
+        return Description(
+            months_T, model.factors, model.thetas, None, _curves(model, [_WITHOUT_DATA] * len(model.betas))
+        )
+    pooled = np.concatenate([np.asarray(x, dtype=np.float64) for x, _ in samples])
+    ranges = [np.quantile(pooled @ theta_D, [_TAIL, 1.0 - _TAIL]) for theta_D in model.thetas]
+    curves = _curves(model, [np.linspace(low, high, _POINTS) for low, high in ranges])
+    inference = _inference(model, samples, ridge, rule, penalise_constant)
+    errors_RD = None if inference is None else inference.standard_errors
+    return Description(months_T, model.factors, model.thetas, errors_RD, curves)
+
+
+def _inference(
+    model: QuantileFactors, samples: Sequence[Month], ridge: float, rule: Recovery, penalise_constant: bool
+) -> IndexInference | None:
+    """None where residuals are too few for the density that standard errors need."""
+    with warnings.catch_warnings():
+        # Of factors that are nearly tied: their standard errors are large, which the report shows.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return index_inference(model, samples, ridge, rule=rule, penalise_constant=penalise_constant)
+        except (InputError, np.linalg.LinAlgError):
+            return None
+
+
+def _curves(model: QuantileFactors, points: Sequence[Floats]) -> list[Floats]:
+    order = model.loading_coefficients.shape[1]
+    return [
+        np.column_stack([w_I, np.tensordot(b_J, hermite_functions(w_I, order), axes=1)])
+        for w_I, b_J in zip(points, model.loading_coefficients, strict=True)
+    ]
