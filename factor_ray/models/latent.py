@@ -61,6 +61,38 @@ def realised_factors(
     return np.asarray(np.linalg.solve(gram_KK + ridge * scale * np.eye(factors), loadings_nK.T @ y_n))
 
 
+def left_out_residuals(loadings_NK: npt.NDArray[np.floating[Any]], y_N: npt.NDArray[np.floating[Any]]) -> Array:
+    """Return what factors realised from all other assets leave of each asset's return, (N,).
+
+    Factors realised from an asset's own return explain it better than they should: K of them explain a share K / N of
+    pure noise, so that the plain total R2 rises with every factor, needless ones included. Without the asset's own
+    return it falls once there are more factors than the truth has. ``e_i / (1 - h_i)``, with the leverages h of the
+    regression of :func:`realised_factors`.
+
+    Parameters
+    ----------
+    loadings_NK, y_N : float arrays
+
+    Returns
+    -------
+    float64 array (N,)
+        NaN where the return is missing, or where the other assets are too few to realise the factors.
+    """
+    known_N = np.isfinite(y_N)
+    loadings_nK, y_n = loadings_NK[known_N].astype(np.float64), y_N[known_N].astype(np.float64)
+    residual_N = np.full(len(y_N), np.nan)
+    if len(y_n) <= loadings_nK.shape[1]:
+        return residual_N
+    left_nK, strength_K, _ = np.linalg.svd(loadings_nK, full_matrices=False)
+    spans_K = strength_K > 1e-10 * strength_K[0] if strength_K[0] > 0 else np.zeros(len(strength_K), dtype=bool)
+    basis_nk = left_nK[:, spans_K]
+    leverage_n = np.square(basis_nk).sum(axis=1)
+    error_n = y_n - basis_nk @ (basis_nk.T @ y_n)
+    free_n = 1.0 - leverage_n
+    residual_N[known_N] = np.divide(error_n, free_n, out=np.full(len(y_n), np.nan), where=free_n > 1e-9)
+    return residual_N
+
+
 def expected_factors(factors_TK: Array, kind: Expected = "mean", *, half_life: float = 60.0, steps: int = 1) -> Array:
     """Return the expected factors of a later month from those realised so far, (K,).
 
