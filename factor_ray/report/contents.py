@@ -175,7 +175,7 @@ def read_contents(directory: Path) -> Contents:
         metrics=json.loads(_text(directory, "metrics.json")),
         portfolios=pd.read_parquet(_existing(directory, "portfolios.parquet")),
         coefficients=pd.read_parquet(_existing(directory, "coefficients.parquet")),
-        trials=pd.read_parquet(_existing(directory, "trials.parquet")),
+        trials=_with_levels(pd.read_parquet(_existing(directory, "trials.parquet"))),
         cost=json.loads(_text(directory, "logs/cost.json")) if (directory / "logs" / "cost.json").is_file() else {},
         audit=json.loads(_text(directory, "audit.json")) if (directory / "audit.json").is_file() else None,
         cell_sizes=sorted(file.stat().st_size for file in (directory / "cells").rglob("*.safetensors")),
@@ -186,6 +186,11 @@ def read_contents(directory: Path) -> Contents:
 def as_number(value: Any) -> float:
     """Return a JSON value as a number; null is NaN."""
     return float("nan") if value is None else float(value)
+
+
+def _with_levels(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials with their column ``tau``, which runs of means alone may lack."""
+    return trials if "tau" in trials else trials.assign(tau=np.nan)
 
 
 def _existing(directory: Path, name: str) -> Path:

@@ -191,10 +191,10 @@ def plain_axis(axes: Axes, *, axis: str = "y") -> None:
     chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
-def whole_axis(axes: Axes, *, axis: str = "x") -> None:
+def whole_axis(axes: Axes, *, axis: str = "x", most: int = 8) -> None:
     """Put the ticks of an axis at whole numbers."""
     chosen = axes.yaxis if axis == "y" else axes.xaxis
-    chosen.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    chosen.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
     chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
 
 

@@ -67,8 +67,10 @@ def sweep_figures(contents: Contents) -> list[Figure]:
     """Draw R2 of returns and of the consensus against each hyperparameter that is swept over numbers."""
     found = []
     for family, labels in contents.families().items():
-        for name in swept_numbers(labels):
-            found.append(_sweep_figure(contents, family, [label for label in labels if label.is_variant], name))
+        measured = {label for part in _PARTS for h in contents.horizons for label in contents.labels(h, part)}
+        variants = [label for label in labels if label.is_variant and label in measured]
+        for name in swept_numbers(variants):
+            found.append(_sweep_figure(contents, family, variants, name))
     return found
 
 

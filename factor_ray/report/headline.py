@@ -12,6 +12,7 @@ from factor_ray.report.audit import audit_sentences
 from factor_ray.report.contents import Contents, as_number
 from factor_ray.report.labels import ORACLE, Label
 from factor_ray.report.numbers import count, decimal, percent, size
+from factor_ray.report.quantile_headline import quantile_answer
 from factor_ray.report.tables import Cell, Panel, Row, Table
 
 _TOLD_APART = 1.96
@@ -29,7 +30,10 @@ class LookAhead:
 
 def answer(contents: Contents) -> list[tuple[str, str]]:
     """Return the headline answer: for each horizon its name and a paragraph."""
-    found = [(f"{_months(horizon)}.", _answer(contents, horizon)) for horizon in contents.horizons]
+    found = [
+        (f"{_months(horizon)}.", f"{_answer(contents, horizon)} {quantile_answer(contents, horizon)}".strip())
+        for horizon in contents.horizons
+    ]
     return [(lead, text) for lead, text in found if text]
 
 

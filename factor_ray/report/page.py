@@ -13,11 +13,17 @@ from markupsafe import Markup
 from factor_ray.report import (
     coefficient_figures,
     comparison,
+    factor_figures,
     figures,
     headline,
     portfolio_figures,
     portfolio_tables,
     preparation,
+    quantile_figures,
+    quantile_headline,
+    quantile_index,
+    quantile_tables,
+    quantile_tuning,
     search,
     search_figures,
     tables,
@@ -81,7 +87,11 @@ def render(contents: Contents) -> str:
         name=contents.description["experiment"]["name"],
         answer=headline.answer(contents),
         test_span=headline.test_span(contents),
-        headline=headline.headline_table(contents),
+        headlines=[
+            table
+            for table in (headline.headline_table(contents), quantile_headline.quantile_headline(contents))
+            if table.panels[0].rows
+        ],
         facts=headline.data_facts(contents),
         files=headline.files_table(contents),
         notes=contents.description["notes"],
@@ -114,6 +124,28 @@ def _sections(contents: Contents) -> list[Section]:
             ),
         ),
         Section(
+            "quantiles",
+            "Forecasts of quantiles",
+            _there(
+                *quantile_tables.quantile_tables(contents),
+                quantile_figures.levels_figure(contents),
+                quantile_tables.crossing_table(contents),
+                quantile_tables.shortfall_table(contents),
+                *quantile_figures.fan_figures(contents),
+            ),
+        ),
+        Section(
+            "factors",
+            "Factors and what they load on",
+            _there(
+                *factor_figures.factor_figures(contents),
+                *factor_figures.loading_figures(contents),
+                *quantile_index.index_tables(contents),
+                *quantile_index.index_figures(contents),
+                *quantile_index.curve_figures(contents),
+            ),
+        ),
+        Section(
             "portfolios",
             "Portfolios",
             _there(
@@ -130,6 +162,7 @@ def _sections(contents: Contents) -> list[Section]:
             _there(
                 *search_figures.search_figures(contents),
                 search.selection_table(contents),
+                *quantile_tuning.tuning_figures(contents),
                 *search_figures.loss_figures(contents),
             ),
             lead=[sentence],

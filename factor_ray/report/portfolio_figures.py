@@ -30,7 +30,7 @@ def cumulative_figure(contents: Contents) -> Figure | None:
 
     notes = ["Sum of log(1 + R) since the first portfolio was formed, before costs. market: all forecast assets, held."]
     if any(label.is_variant for h in horizons for label in contents.labels(h, "long_short")):
-        several = len(contents.families()) > 1
+        several = len(_families(contents)) > 1
         notes.append(
             "Of the sweeps only what was selected is drawn." if several else "Variants run from dark to light."
         )
@@ -43,7 +43,7 @@ def _paint_cumulative(axes: Axes, contents: Contents, horizon: int, height: floa
     table = contents.portfolios
     own = table[(table["horizon"] == horizon) & table["portfolio"].isin([HIGH_LOW, MARKET])]
     labels = [*contents.labels(horizon, "long_short"), Label.read(MARKET)]
-    if len(contents.families()) > 1:
+    if len(_families(contents)) > 1:
         labels = [label for label in labels if not label.is_variant]
     variants = [label for label in labels if label.is_variant]
     named = [label for label in labels if not label.is_variant]
@@ -67,3 +67,8 @@ def _paint_cumulative(axes: Axes, contents: Contents, horizon: int, height: floa
     whole_axis(axes)
     percent_axis(axes)
     label_ends(axes, ends, height)
+
+
+def _families(contents: Contents) -> set[str]:
+    """Return the families of models whose forecasts were sorted on."""
+    return {label.family for h in contents.horizons for label in contents.models(h, "long_short")}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,16 +15,30 @@ from factor_ray.report.numbers import count, decimal, duration, percent, plain, 
 from factor_ray.report.tables import Cell, Panel, Row, Table
 
 _MOST_NAMED_FAILURES = 12
+_MOST_WINDOWS = 24  # of a search; where there are more, neighbours that selected the same share a row
 
 
-def family_trials(contents: Contents, family: str, horizon: int) -> pd.DataFrame:
-    """Return the trials of a family's variants at one horizon, with the score that selection compares.
+def searches_of(contents: Contents, family: str) -> list[tuple[int, float | None]]:
+    """Return the horizons, and for quantiles the levels (None for means), at which a family was searched."""
+    own = contents.trials.loc[families_of(contents.trials["model"]) == family, ["horizon", "tau"]].drop_duplicates()
+    found = own.sort_values(["horizon", "tau"]).itertuples(index=False, name=None)
+    return [(int(horizon), None if math.isnan(tau) else float(tau)) for horizon, tau in found]
+
+
+def search_heading(family: str, horizon: int, tau: float | None) -> str:
+    """Name a search, as in ``qcf, 1-month horizon, τ = 0.05``."""
+    return f"{family}, {horizon}-month horizon" + ("" if tau is None else f", τ = {tau:g}")
+
+
+def family_trials(contents: Contents, family: str, horizon: int, tau: float | None = None) -> pd.DataFrame:
+    """Return the trials of a family's variants at one horizon and level, with the score that selection compares.
 
     ``score_so_far`` is the mean validation score of the point's first member over the windows up to the row's, or over
     all windows where selection is global; NaN for other members.
     """
     trials = contents.trials
-    own = trials[(trials["horizon"] == horizon) & (families_of(trials["model"]) == family)].copy()
+    at_level = trials["tau"].isna() if tau is None else trials["tau"] == tau
+    own = trials[(trials["horizon"] == horizon) & at_level & (families_of(trials["model"]) == family)].copy()
     first = own[own["member"] == 0].sort_values("window", kind="stable")
     means = first.groupby(["model", "point"])["validation_score"]
     if _is_global(contents):
@@ -34,9 +49,9 @@ def family_trials(contents: Contents, family: str, horizon: int) -> pd.DataFrame
     return own
 
 
-def chosen_by_window(contents: Contents, family: str, horizon: int) -> pd.DataFrame:
+def chosen_by_window(contents: Contents, family: str, horizon: int, tau: float | None = None) -> pd.DataFrame:
     """Return the trial that stands for a family in each window: the best selected point of any variant."""
-    trials = family_trials(contents, family, horizon)
+    trials = family_trials(contents, family, horizon, tau)
     chosen = trials[trials["selected"] & (trials["member"] == 0)]
     order = chosen.sort_values(["window", "score_so_far"], kind="stable")
     return order.drop_duplicates("window").set_index("window", drop=False)
@@ -47,29 +62,32 @@ def selection_table(contents: Contents) -> Table | None:
     panels: list[Panel] = []
     names: list[str] = []
     for family in contents.families():
-        names += [name for name in _varying(contents, family) if name not in names]
+        names += [name for name in varying(contents, family) if name not in names]
     if not names:
         return None
     for family in contents.families():
-        for horizon in contents.horizons:
-            chosen = chosen_by_window(contents, family, horizon)
+        for horizon, tau in searches_of(contents, family):
+            chosen = chosen_by_window(contents, family, horizon, tau)
             windows = contents.windows(horizon)
             rows = []
-            for row in chosen.to_dict("records"):
+            for first, row in _alike(chosen):
                 settings = json.loads(row["hyperparameters"])
-                test = windows[int(row["window"]) - 1]["test"]
+                last = int(row["window"])
+                start, end = windows[first - 1]["test"][0], windows[last - 1]["test"][1]
                 cells = [Cell(_value(settings.get(name))) for name in names]
-                cells += [Cell(str(row["point"])), Cell(decimal(as_number(row["score_so_far"]), 4))]
-                rows.append(
-                    Row(f"{row['window']}: {test[0]} to {test[1]}", tuple(cells), "plain", row["model"], horizon)
-                )
+                score = as_number(row["score_so_far"])
+                cells += [Cell(str(row["point"])), Cell(decimal(score, 4) if tau is None else plain(score))]
+                number = str(first) if first == last else f"{first}–{last}"
+                rows.append(Row(f"{number}: {start} to {end}", tuple(cells), "plain", row["model"], horizon))
             if rows:
-                panels.append(Panel(f"{family}, {horizon}-month horizon", tuple(rows)))
+                panels.append(Panel(search_heading(family, horizon, tau), tuple(rows)))
     how = "all windows: it looks ahead" if _is_global(contents) else "that window and those before it"
     notes = [
         f"Selected by the mean validation score (lower is better) of a point's first member over {how}. "
         "Only hyperparameters that differ between points are shown; experiment.yaml has all.",
     ]
+    if any("–" in row.head for panel in panels for row in panel.rows):
+        notes.append("Neighbouring windows that selected the same stand in one row, with the score of the last.")
     return Table(
         "selection",
         "Selected hyperparameters by window",
@@ -86,8 +104,8 @@ def failures(contents: Contents) -> tuple[str, list[str]]:
     if failed.empty:
         return f"No fit diverged: all {count(len(cells))} cells converged.", []
     named = [
-        f"{Label.read(row['model']).text}, h = {row['horizon']}, window {row['window']}, point {row['point']}, member "
-        f"{row['member']} ({row['status']}; cell {row['cell'][:10]})"
+        f"{Label.read(row['model']).text}, h = {row['horizon']}, {_at_level(row['tau'])}window {row['window']}, point "
+        f"{row['point']}, member {row['member']} ({row['status']}; cell {row['cell'][:10]})"
         for row in failed.head(_MOST_NAMED_FAILURES).to_dict("records")
     ]
     if len(failed) > len(named):
@@ -129,7 +147,7 @@ def cost_table(contents: Contents) -> Table:
                     Cell(decimal(seconds, 1)),
                     Cell(percent(seconds / total if total > 0 else float("nan"), 0)),
                     Cell(decimal(seconds / len(own), 2)),
-                    Cell(decimal(float(own["epochs"].mean()), 1)),
+                    Cell(decimal(_epochs(own), 1)),
                 ),
                 "plain",
                 str(family),
@@ -145,10 +163,31 @@ def cost_table(contents: Contents) -> Table:
     )
 
 
-def _varying(contents: Contents, family: str) -> list[str]:
-    """Return the hyperparameters that differ between a family's points."""
+def varying(contents: Contents, family: str) -> list[str]:
+    """Return the hyperparameters that differ between a family's points; levels are not among them."""
     rows = contents.hyperparameters[families_of(contents.trials["model"]) == family]
-    return [str(name) for name in rows if len(set(rows[name].map(json.dumps))) > 1]
+    return [str(name) for name in rows if name != "tau" and len(set(rows[name].map(json.dumps))) > 1]
+
+
+def _alike(chosen: pd.DataFrame) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the first window and the last row of neighbours that selected the same; every row where windows are few."""
+    rows = [{str(name): value for name, value in row.items()} for row in chosen.to_dict("records")]
+    start = 0
+    for place, row in enumerate(rows):
+        following = rows[place + 1] if place + 1 < len(rows) else None
+        same = following is not None and all(following[name] == row[name] for name in ("model", "point"))
+        if not same or len(rows) <= _MOST_WINDOWS:
+            yield int(rows[start]["window"]), row
+            start = place + 1
+
+
+def _at_level(tau: float) -> str:
+    return "" if math.isnan(tau) else f"τ = {tau:g}, "
+
+
+def _epochs(cells: pd.DataFrame) -> float:
+    """Mean number of epochs; NaN for a model that is not trained by epochs."""
+    return float(cells["epochs"].mean()) if cells["epochs"].any() else math.nan
 
 
 def _value(value: Any) -> str:
@@ -166,4 +205,4 @@ def _is_global(contents: Contents) -> bool:
 
 def is_searched(trials: pd.DataFrame) -> bool:
     """Whether some variant tried more than one point."""
-    return bool((trials.groupby(["model", "horizon"])["point"].transform("max") > 0).any())
+    return bool((trials["point"] > 0).any())

@@ -8,16 +8,21 @@ from matplotlib.figure import Figure as Canvas
 
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, draw, grid_of, plain_axis, style_of, whole_axis
-from factor_ray.report.labels import Label, sign, swept_numbers
-from factor_ray.report.search import family_trials, is_searched
+from factor_ray.report.labels import Label, families_of, sign, swept_numbers
+from factor_ray.report.search import family_trials, is_searched, searches_of
+
+Search = tuple[int, float | None]
+"""Horizon and level of a search; the level is None for means."""
+
+_COLUMNS = 4
 
 
 def search_figures(contents: Contents) -> list[Figure]:
     """Draw each searched family's validation scores by point, and how many points live on in each window."""
     found = []
     for family in contents.families():
-        trials = {h: family_trials(contents, family, h) for h in contents.horizons}
-        trials = {h: own[own["member"] == 0] for h, own in trials.items() if not own.empty}
+        trials = {at: family_trials(contents, family, *at) for at in searches_of(contents, family)}
+        trials = {at: own[own["member"] == 0] for at, own in trials.items()}
         if trials and is_searched(pd.concat(trials.values())):
             found.append(_search_figure(contents, family, trials))
     return found
@@ -32,18 +37,23 @@ def loss_figures(contents: Contents) -> list[Figure]:
     return found
 
 
-def _search_figure(contents: Contents, family: str, trials: dict[int, pd.DataFrame]) -> Figure:
+def _search_figure(contents: Contents, family: str, trials: dict[Search, pd.DataFrame]) -> Figure:
     labels = contents.families()[family]
+    columns = min(len(trials), _COLUMNS) if len(trials) > 1 else 2
+    rows = 2 * -(-len(trials) // columns) if len(trials) > 1 else 1
 
     def paint(canvas: Canvas) -> None:
-        columns = len(trials) if len(trials) > 1 else 2
-        every = grid_of(canvas, 2 * len(trials), columns)
-        for column, (horizon, own) in enumerate(trials.items()):
-            scores, alive = every[column], every[len(trials) + column]
+        every = canvas.subplots(rows, columns, squeeze=False)
+        for place, (at, own) in enumerate(trials.items()):
+            row, column = 2 * (place // columns), place % columns
+            scores = every[row, column]
+            alive = every[row + 1, column] if rows > 1 else every[row, column + 1]
             _paint_scores(scores, own, labels)
             _paint_alive(alive, own, labels)
-            scores.set_title(f"First window, h = {horizon}")
-            alive.set_title(f"Points alive, h = {horizon}")
+            scores.set_title(f"First window, {_written(at)}")
+            alive.set_title(f"Points alive, {_written(at)}")
+        for axes in every.ravel():
+            axes.set_visible(axes.has_data())
 
     swept = any(label.is_variant for label in labels)
     notes = [
@@ -52,7 +62,7 @@ def _search_figure(contents: Contents, family: str, trials: dict[int, pd.DataFra
         + ("; variants are coloured from dark to light in the order of the sweep. " if swept else ". ")
         + "Alive: points fitted in a window, of all variants together."
     ]
-    return draw(f"search-{family}", f"Search history of {family}", 2.3 * (2 if len(trials) > 1 else 1), paint, notes)
+    return draw(f"search-{family}", f"Search history of {family}", 2.3 * rows, paint, notes)
 
 
 def _paint_scores(axes: Axes, own: pd.DataFrame, labels: list[Label]) -> None:
@@ -84,14 +94,20 @@ def _loss_figure(contents: Contents, family: str, variants: list[Label], name: s
     trials = contents.trials
     selected = trials[trials["selected"] & (trials["status"] == "ok")]
     parts = {"train_loss": "Training loss", "validation_score": "Validation score"}
+    if selected.loc[families_of(selected["model"]) == family, "train_loss"].isna().all():
+        del parts["train_loss"]
+    searches = searches_of(contents, family)
+    columns = min(len(searches), _COLUMNS) if len(searches) > 1 else 2
+    count = len(parts) * len(searches)
 
     def paint(canvas: Canvas) -> None:
-        columns = len(contents.horizons) if len(contents.horizons) > 1 else 2
-        every = grid_of(canvas, len(parts) * len(contents.horizons), columns)
+        every = grid_of(canvas, count, columns)
         for row, (part, title) in enumerate(parts.items()):
-            for column, horizon in enumerate(contents.horizons):
-                axes = every[row * len(contents.horizons) + column]
-                own = selected[selected["horizon"] == horizon]
+            for column, at in enumerate(searches):
+                axes = every[row * len(searches) + column]
+                horizon, tau = at
+                level = selected["tau"].isna() if tau is None else selected["tau"] == tau
+                own = selected[(selected["horizon"] == horizon) & level]
                 means = own.groupby("model")[part].mean()
                 points: dict[float, list[float]] = {}
                 for label in variants:
@@ -101,7 +117,7 @@ def _loss_figure(contents: Contents, family: str, variants: list[Label], name: s
                 for x in xs:
                     axes.scatter([x] * len(points[x]), points[x], s=16, color=INK, linewidths=0, zorder=3)
                 axes.plot(xs, [sum(points[x]) / len(points[x]) for x in xs], color=INK, linewidth=1.0)
-                axes.set_title(f"{title}, h = {horizon}")
+                axes.set_title(f"{title}, {_written(at)}")
                 axes.set_xlabel(sign(name))
                 axes.margins(y=0.12)
                 plain_axis(axes)
@@ -115,7 +131,12 @@ def _loss_figure(contents: Contents, family: str, variants: list[Label], name: s
     return draw(
         f"losses-{family}-{name}",
         f"Losses of {family} against {sign(name)}",
-        2.2 * (2 if len(contents.horizons) > 1 else 1),
+        2.2 * -(-count // columns),
         paint,
         notes,
     )
+
+
+def _written(at: Search) -> str:
+    horizon, tau = at
+    return f"h = {horizon}" if tau is None else f"h = {horizon}, τ = {tau:g}"

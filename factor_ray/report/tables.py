@@ -78,8 +78,10 @@ def model_row(label: Label, horizon: int, cells: Sequence[Cell]) -> Row:
     return Row(label.text, tuple(cells), "oracle" if label.full == ORACLE else kind, label.full, horizon)
 
 
-def accuracy_table(contents: Contents) -> Table:
-    """Return the accuracy of return forecasts, by horizon and model, benchmarks and oracle beside them."""
+def accuracy_table(contents: Contents) -> Table | None:
+    """Return the accuracy of return forecasts, by horizon and model, benchmarks and oracle beside; None without any."""
+    if not any(contents.labels(h) for h in contents.horizons):
+        return None
     with_consensus = any(contents.labels(h, "consensus") for h in contents.horizons)
 
     def cells(label: Label, horizon: int) -> list[Cell]:
@@ -173,7 +175,9 @@ def yearly_tables(contents: Contents) -> list[Table]:
         return contents.mean_consensus_r2(label.full, horizon, year)
 
     notes = ["R² against zero, %, by year of formation. Months whose h-month return is not yet known are left out."]
-    found = [_by_year(contents, "yearly", "R² of returns by test year", "returns", returns, notes)]
+    found = []
+    if any(contents.labels(h) for h in contents.horizons):
+        found.append(_by_year(contents, "yearly", "R² of returns by test year", "returns", returns, notes))
     if any(contents.labels(h, "consensus") for h in contents.horizons):
         notes = ["Mean over the consensus variables of their R² against zero, %."]
         found.append(

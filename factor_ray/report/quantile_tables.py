@@ -1,0 +1,185 @@
+"""The tables of quantile forecasts: accuracy and coverage by level, crossing, and expected shortfall."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from factor_ray.evaluation import crossing_rates, expected_shortfall, rearrange
+from factor_ray.report.contents import Contents
+from factor_ray.report.labels import Label
+from factor_ray.report.numbers import count, decimal, percent
+from factor_ray.report.quantile_measures import KINDS, every_level, labels_of, levels, measure
+from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading, model_row
+
+_FORECAST = ["model", "horizon", "kind"]
+_HIGHEST_TAIL = 0.1  # a shortfall beyond the lowest tenth is not one of the tail
+
+
+def quantile_tables(contents: Contents) -> list[Table]:
+    """Return one table for each level: accuracy and coverage of every model, fits and true forecasts in panels."""
+    found = [_level_table(contents, level) for level in every_level(contents)]
+    notes = [
+        "Y ≤ q: share of returns at or below the quantile, which should be τ. QHE: its distance from τ. AQE: mean "
+        "pinball loss ρ(Y − q). R² = 1 − Σρ(Y − q) / Σρ(Y), against a quantile of zero: over all pairs (total), of "
+        "each asset, weighted with its months (time series), of each month, averaged (cross-section). Lower QHE and "
+        "AQE are better; the best model of each panel is shaded. Missing pairs leave every sum.",
+        "Kupiec: p-value of hits as frequent as τ, all pairs taken as independent, which assets of one month hardly "
+        "are: it rejects too often. Christoffersen: p-value of hits no likelier after a hit of the same asset a month "
+        "ago.",
+        "The total realises factors with the test month's own returns: it says how well the model describes a month, "
+        "and nothing of what was known before. Only the predictive panel holds forecasts.",
+    ]
+    return [*found[:-1], replace(found[-1], notes=notes)] if found else []
+
+
+def crossing_table(contents: Contents) -> Table | None:
+    """Return how often quantiles of a higher level lie below those of a lower one; None with one level alone."""
+    table = coded_quantiles(contents)
+    if table is None or table["tau"].nunique() < 2:
+        return None
+    rates = _by_forecast(crossing_rates(table).set_index(_FORECAST))
+    panels = []
+    for horizon in contents.horizons:
+        for kind, name in KINDS.items():
+            rows = [
+                model_row(label, horizon, _crossing_cells(rates[label.full, horizon, kind]))
+                for label in contents.labels(horizon, "quantiles")
+                if (label.full, horizon, kind) in rates
+            ]
+            if rows:
+                panels.append(Panel(f"{horizon_heading(horizon)}, {name}", tuple(rows)))
+    return Table(
+        "crossing",
+        "Crossing of quantiles",
+        ["", "Pairs that cross, %", "Assets and months with a crossing, %", "Pairs", "Assets × months"],
+        panels,
+        ["Of neighbouring levels of one asset and month. Forecasts are shown and measured as the models gave them."],
+    )
+
+
+def shortfall_table(contents: Contents) -> Table | None:
+    """Return the expected shortfall that the quantiles imply and what came; None without levels deep in the tail."""
+    table = coded_quantiles(contents)
+    tail = [] if table is None else sorted(tau for tau in table["tau"].unique() if tau <= _HIGHEST_TAIL)
+    if table is None or len(tail) < 2:
+        return None
+    tau = tail[-1]
+    found = _shortfalls(table, tau)
+    panels = []
+    for horizon in contents.horizons:
+        for kind, name in KINDS.items():
+            rows = [
+                model_row(label, horizon, _shortfall_cells(found[label.full, horizon, kind]))
+                for label in contents.labels(horizon, "quantiles")
+                if (label.full, horizon, kind) in found
+            ]
+            if rows:
+                panels.append(Panel(f"{horizon_heading(horizon)}, {name}", tuple(rows)))
+    written = ", ".join(f"{level:g}" for level in tail)
+    return Table(
+        "shortfall",
+        f"Expected shortfall at τ = {tau:g}",
+        ["", "Expected, %", "At hits: expected, %", "At hits: return, %", "Return less expected, %", "Hits", "Pairs"],
+        panels,
+        [
+            f"Mean return below the quantile that the levels up to τ ({written}) imply, levels put in order, constant "
+            "below the lowest, which makes the tail too thin. Hits: returns at or below the quantile. Where return "
+            "less expected is negative, losses were deeper than was said."
+        ],
+    )
+
+
+def coded_quantiles(contents: Contents) -> pd.DataFrame | None:
+    """Return the quantiles with months and assets as numbers, which sort fast; None where no quantile was forecast."""
+    table = contents.quantiles
+    if table is None:
+        return None
+    codes = {name: pd.factorize(table[name], sort=True)[0] for name in ("month", "asset")}
+    return table.assign(**codes, model=table["model"].astype(str), kind=table["kind"].astype(str))
+
+
+def _level_table(contents: Contents, level: str) -> Table:
+    panels = []
+    for horizon in contents.horizons:
+        for kind, name in KINDS.items():
+            labels = labels_of(contents, horizon, level, kind) if level in levels(contents, horizon) else []
+            if labels:
+                rows = _accuracy_rows(contents, labels, horizon, level, kind)
+                panels.append(Panel(f"{horizon_heading(horizon)}, {name}", rows))
+    columns = ["", "Y ≤ q, %", "QHE, %", "AQE, %", "R² total, %", "R² time series, %", "R² cross-section, %"]
+    return Table(
+        f"quantiles-{level}",
+        f"Quantiles at τ = {level}",
+        [*columns, "Kupiec p", "Christoffersen p", "Observations", "Assets", "Months"],
+        panels,
+    )
+
+
+def _accuracy_rows(contents: Contents, labels: list[Label], horizon: int, level: str, kind: str) -> tuple[Row, ...]:
+    def of(label: Label, name: str) -> float:
+        return measure(contents, label.full, horizon, level, name, kind)
+
+    def shade(label: Label, name: str) -> float:
+        values = [of(other, name) for other in labels if other.is_model and math.isfinite(of(other, name))]
+        best = min if name in ("qhe", "aqe") else max
+        return float(label.is_model and bool(values) and of(label, name) == best(values))
+
+    rows = []
+    for label in labels:
+        cells = [Cell(percent(of(label, "hit_rate"), 2))]
+        for name, digits in (("qhe", 2), ("aqe", 3), ("r2", 2), ("r2_time_series", 2), ("r2_cross_section", 2)):
+            cells.append(Cell(percent(of(label, name), digits), shade=shade(label, name)))
+        cells += [Cell(p_value(of(label, name))) for name in ("kupiec_p_value", "christoffersen_p_value")]
+        cells += [Cell(count(of(label, name))) for name in ("observations", "assets", "months")]
+        rows.append(model_row(label, horizon, cells))
+    return tuple(rows)
+
+
+def p_value(value: float) -> str:
+    """Write a p-value."""
+    return "<0.001" if value < 0.0005 else decimal(value, 3)
+
+
+def _crossing_cells(rates: Mapping[str, float]) -> list[Cell]:
+    shares = [Cell(percent(rates[name])) for name in ("crossing_rate", "crossed")]
+    return [*shares, *(Cell(count(rates[name])) for name in ("pairs", "observations"))]
+
+
+def _shortfalls(table: pd.DataFrame, tau: float) -> dict[tuple[str, int, str], Mapping[str, float]]:
+    """Return what was expected beyond the quantile and what came, by forecast."""
+    keys = [*_FORECAST, "month", "asset"]
+    tail = table[table["tau"] <= tau]
+    expected = expected_shortfall(tail, tau)
+    at_tau = rearrange(tail).query("tau == @tau")[[*keys, "prediction", "realized"]]
+    both = expected.merge(at_tau, on=keys, validate="one_to_one").dropna()
+    both["hit"] = both["realized"] <= both["prediction"]
+    both["beyond"] = np.where(both["hit"], both["realized"] - both["expected_shortfall"], np.nan)
+    both["at_hits"] = both["expected_shortfall"].where(both["hit"])
+    both["came"] = both["realized"].where(both["hit"])
+    measured = both.groupby(_FORECAST).agg(
+        expected=("expected_shortfall", "mean"),
+        at_hits=("at_hits", "mean"),
+        came=("came", "mean"),
+        beyond=("beyond", "mean"),
+        hits=("hit", "sum"),
+        pairs=("hit", "size"),
+    )
+    return _by_forecast(measured)
+
+
+def _by_forecast(table: pd.DataFrame) -> dict[tuple[str, int, str], Mapping[str, float]]:
+    """Return the rows of a table that is indexed by model, horizon and kind."""
+    return {
+        (str(model), int(horizon), str(kind)): dict(zip(table.columns, map(float, values), strict=True))
+        for (model, horizon, kind), values in zip(table.index, table.to_numpy(), strict=True)
+    }
+
+
+def _shortfall_cells(values: Mapping[str, float]) -> list[Cell]:
+    means = [Cell(percent(values[name])) for name in ("expected", "at_hits", "came", "beyond")]
+    return [*means, Cell(count(values["hits"])), Cell(count(values["pairs"]))]
