@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from factor_ray import stages
+from factor_ray.ablation import Losses, measure_ablations, monthly_losses
 from factor_ray.comparison import compare_forecasts
 from factor_ray.data.load import Loaded
 from factor_ray.data.prepare import rows_kept
@@ -91,6 +92,7 @@ def conclude(
             else:
                 conclusion.add_quantiles(forecast)
         conclusion.compare(compared, horizon)
+        conclusion.ablate(horizon)
         for quest in campaign.quests:
             if quest.horizon == horizon and quest.tau is None:
                 conclusion.add_loadings(loadings_of(quest, inputs, campaign.store, experiment.ensemble.members))
@@ -138,6 +140,7 @@ class _Conclusion:
     pieces: dict[str, ParquetPieces] = field(default_factory=dict)
     portfolios: list[pd.DataFrame] = field(default_factory=list)
     coefficients: list[pd.DataFrame] = field(default_factory=list)
+    losses: dict[int, dict[str, Losses]] = field(default_factory=dict)
     loading_portfolios: list[pd.DataFrame] = field(default_factory=list)
 
     def add_market(self, horizon: int) -> None:
@@ -158,6 +161,8 @@ class _Conclusion:
             measured |= self._within(forecast, benchmark_N)
         if forecast.total is not None:
             measured["total"] = measure_returns(panel, forecast, forecast.total, target_N, benchmark_N)
+            losses = self.losses.setdefault(forecast.horizon, {})
+            losses[forecast.model] = monthly_losses(panel, forecast, target_N)
         if forecast.consensus is not None:
             self._tell("consensus", consensus_table(panel, forecast))
             measured["consensus"] = measure_consensus(panel, forecast)
@@ -186,6 +191,12 @@ class _Conclusion:
         target_N = self.inputs.targets[horizon]
         for name, row in compare_forecasts(self.inputs.panel, forecasts, target_N, horizon).items():
             self._measured(name, horizon)["comparison"] = row
+
+    def ablate(self, horizon: int) -> None:
+        """Compare a horizon's variants of latent-factor models with the full ones."""
+        found = measure_ablations(self.experiment.models, self.losses.get(horizon, {}), horizon)
+        for name, measured in found.items():
+            self._measured(name, horizon)["ablation"] = measured
 
     def write(self, run: Run) -> None:
         """Write the tables and the measures."""
