@@ -19,9 +19,9 @@ import torch
 
 from factor_ray.data.sample import History, Sample
 from factor_ray.models.neurif import NeurIF, NeurIFSettings
-from factor_ray.models.neurif_fit import NeurIFTask
 from factor_ray.models.neurif_network import orthogonality
 from factor_ray.models.neurif_step import return_loss
+from factor_ray.models.neurif_task import NeurIFTask
 
 WIDE, CHARACTERISTICS, ASSETS, MONTHS, ASSETS_A_MONTH = 8000, 46, 21_945, 492, 6100
 MEASURED, VALIDATION = 36, 12
@@ -87,7 +87,8 @@ def epoch(blocks: int, device: str, *, months: int) -> None:
         print(f"epoch {fit.seconds:.1f} s (measured), with start and end of the fit {whole:.1f} s")
     else:
         rows = MONTHS * ASSETS_A_MONTH
-        print(f"epoch {fit.seconds:.1f} s (measured); for {rows} rows {fit.seconds * rows / len(train):.0f} s (extrapolated)")
+        extrapolated = fit.seconds * rows / len(train)
+        print(f"epoch {fit.seconds:.1f} s (measured); for {rows} rows {extrapolated:.0f} s (extrapolated)")
     print(f"largest memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     if device == "cuda":
         print(f"largest memory of the GPU {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")

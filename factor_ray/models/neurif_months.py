@@ -1,7 +1,6 @@
-"""A sample's months on a device, cut by month without padding, and IPCA on them, from which a fit may start.
+"""A sample's months on a device, cut by month without padding.
 
-Axes: N rows of a sample, n rows of some of its months, T months, P characteristics, I instruments, A assets, d width,
-K factors.
+Axes: N rows of a sample, n rows of some of its months, T months, P characteristics, A assets, d width.
 """
 
 from __future__ import annotations
@@ -20,9 +19,6 @@ from factor_ray.models.neurif_attention import Bounds, sinusoids
 from factor_ray.training.batches import shared_tensor
 
 _ROWS_TOGETHER = 4096  # small months go through the rows' layers together: calls cost more than arithmetic
-_ALTERNATIONS = 50
-_SETTLED = 1e-6
-_RIDGE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -109,54 +105,3 @@ class Months:
     def _gather(self, values: Tensor, numbers: Sequence[int]) -> Tensor:
         parts = [values[slice(*self._spans[number])] for number in numbers]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def ipca_of(months: Months, factors: int, *, constant: bool) -> tuple[Tensor, Tensor]:
-    """Return Gamma (I, K) and factors (T, K) of IPCA by alternating least squares, float64; Gamma'Gamma = I.
-
-    Months without a known target have factors of zero. Source: Kelly, Pruitt and Su 2019, equations 6 and 7.
-    """
-    gram_TII, moment_TI = _moments(months, constant=constant)
-    gamma_IK = torch.linalg.eigh(moment_TI.T @ moment_TI)[1][:, -factors:]
-    for _ in range(_ALTERNATIONS):
-        before_IK, factor_TK = gamma_IK, _factors(gram_TII, moment_TI, gamma_IK)
-        gamma_IK = torch.linalg.qr(_gamma(gram_TII, moment_TI, factor_TK))[0]
-        if (gamma_IK @ gamma_IK.T - before_IK @ before_IK.T).abs().max() < _SETTLED:
-            break
-    return gamma_IK, _factors(gram_TII, moment_TI, gamma_IK)
-
-
-def _moments(months: Months, *, constant: bool) -> tuple[Tensor, Tensor]:
-    """X'X (T, I, I) and X'y (T, I) of every month's known rows."""
-    grams, moments = [], []
-    for number in range(len(months.month_T)):
-        (chunk,) = months.chunks([number])
-        x_nI = chunk.x_nP[chunk.known_n].double()
-        if constant:
-            x_nI = torch.cat([x_nI, x_nI.new_ones(len(x_nI), 1)], 1)
-        grams.append(x_nI.T @ x_nI)
-        moments.append(x_nI.T @ chunk.y_n[chunk.known_n].double())
-    return torch.stack(grams), torch.stack(moments)
-
-
-def _factors(gram_TII: Tensor, moment_TI: Tensor, gamma_IK: Tensor) -> Tensor:
-    gram_TKK = gamma_IK.T @ gram_TII @ gamma_IK
-    factor_TK: Tensor = torch.linalg.solve(_ridged(gram_TKK), moment_TI @ gamma_IK)
-    return factor_TK
-
-
-def _gamma(gram_TII: Tensor, moment_TI: Tensor, factor_TK: Tensor) -> Tensor:
-    """Least squares of y on x (x) f over all rows: vec(Gamma) from sum_t W_t (x) f_t f_t'."""
-    instruments, factors = moment_TI.shape[1], factor_TK.shape[1]
-    square_TL = (factor_TK[:, :, None] * factor_TK[:, None, :]).flatten(1)
-    normal = (gram_TII.flatten(1).T @ square_TL).view(instruments, instruments, factors, factors)
-    normal = normal.transpose(1, 2).reshape(instruments * factors, instruments * factors)
-    found: Tensor = torch.linalg.solve(_ridged(normal), (moment_TI.T @ factor_TK).flatten())
-    return found.view(instruments, factors)
-
-
-def _ridged(gram: Tensor) -> Tensor:
-    """Add a small multiple of the mean diagonal (1 where all is zero), so that a system always has a solution."""
-    size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
-    ridge = torch.where(size > 0, _RIDGE * size, 1.0)
-    return gram + ridge[..., None, None] * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)

@@ -20,8 +20,9 @@ from factor_ray.models.base import Available
 from factor_ray.models.ensemble import FittedMember, ensemble_forecast
 from factor_ray.models.latent import realised_factors, total_loss_ratio
 from factor_ray.models.neurif import NeurIF, NeurIFSettings
-from factor_ray.models.neurif_fit import NeurIFTask, frozen_loadings, identified
+from factor_ray.models.neurif_fit import frozen_loadings, identified
 from factor_ray.models.neurif_step import return_loss
+from factor_ray.models.neurif_task import NeurIFTask
 
 # Axes: N rows, n known rows, T months, I instruments, K factors.
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from neurif_market import market
 
+from factor_ray.models.ipca import IPCA, IPCASettings
 from factor_ray.models.neurif import NeurIFSettings
 from factor_ray.models.neurif_attention import ChannelAttention, SpatialAttention, sinusoids
-from factor_ray.models.neurif_fit import NeurIFTask
-from factor_ray.models.neurif_months import Months, ipca_of
+from factor_ray.models.neurif_months import Months
 from factor_ray.models.neurif_network import Factors, Loadings, orthogonality, spatial_kind
+from factor_ray.models.neurif_task import NeurIFTask
 
 TINY = {"factors": 2, "width": 16, "heads": 2}
 
@@ -109,15 +110,15 @@ def test_training_starts_at_ipca():
     train = market(0, 30)
     task = NeurIFTask([point()], [3], train, train, order_seed=0, device="cpu")
     task.networks[0].load_state_dict({**task.networks[0].state_dict(), **task.initialise(0)})
-    gamma_IK, factor_TK = ipca_of(task.months, 2, constant=True)
+    (ipca,) = IPCA.fit_pack([IPCASettings(factors=2, iterations=50)], [0], train, train, order_seed=0)
     (chunk,) = Months(train, task.scale, 16, "cpu").chunks(range(30))
     linear_nK, beyond_nK = task.networks[0].loadings(chunk.x_nP, chunk.position_nd, chunk.bounds)
     assert not beyond_nK.any()
-    x_nI = torch.cat([chunk.x_nP, torch.ones(len(chunk.x_nP), 1)], 1).double()
-    month_n = chunk.months_of_rows()
-    wanted_n = ((x_nI @ gamma_IK) * factor_TK[month_n]).sum(1)
-    found_n = (linear_nK * task.networks[0].factors()[month_n]).sum(1)
-    torch.testing.assert_close(found_n.double(), wanted_n, atol=1e-4, rtol=1e-4)
+    month_n = chunk.months_of_rows().numpy()
+    x_nI = np.column_stack([chunk.x_nP, np.ones(len(month_n))])
+    wanted_n = ((x_nI @ ipca.weights["gamma"]) * ipca.weights["factors"][month_n]).sum(1)
+    found_n = (linear_nK * task.networks[0].factors()[month_n]).sum(1).detach().numpy()
+    np.testing.assert_allclose(found_n * task.scale, wanted_n, atol=1e-5)
 
 
 def test_orthogonality_is_the_mean_squared_cosine():
