@@ -10,6 +10,7 @@ from factor_ray.models.forecasters.patchtst import PatchTST, PatchTSTSettings
 from factor_ray.models.forecasters.transformer import Transformer, TransformerSettings
 from factor_ray.models.ipca import IPCA, IPCASettings
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
+from factor_ray.models.neurif import NeurIF, NeurIFSettings
 from factor_ray.models.registry import model, model_names
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "MacroState",
     "MacroStateSettings",
     "Model",
+    "NeurIF",
+    "NeurIFSettings",
     "PatchTST",
     "PatchTSTSettings",
     "Prediction",

@@ -14,6 +14,7 @@ ENTRY_POINTS = "factor_ray.models"
 _OURS = {
     "cbapm": "factor_ray.models.cbapm:CBAPM",
     "ipca": "factor_ray.models.ipca:IPCA",
+    "neurif": "factor_ray.models.neurif:NeurIF",
     "mlp": "factor_ray.models.forecasters.mlp:MLP",
     "transformer": "factor_ray.models.forecasters.transformer:Transformer",
     "dlinear": "factor_ray.models.forecasters.dlinear:DLinear",
