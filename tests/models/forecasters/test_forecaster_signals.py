@@ -9,7 +9,9 @@ from factor_ray.data.sample import History, Sample
 from factor_ray.models.registry import model
 
 LOOKBACK, CHARACTERISTICS, COHORTS = 6, 3, 10
-SHALLOW = {name: {"layers": 1} for name in ("transformer", "patchtst", "itransformer", "crossformer")} | {"dlinear": {}}
+SHALLOW = {name: {"layers": 1} for name in ("transformer", "patchtst", "itransformer", "crossformer")} | {
+    "dlinear": {"epochs": 40}
+}
 
 
 def trends(rng, assets: int):
