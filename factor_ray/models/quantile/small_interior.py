@@ -31,6 +31,7 @@ MOST_ITERATIONS = 40
 STEP_FRACTION = 0.9995  # of the way to the boundary
 GUESS_BELOW = 1e-2  # relative gap from which interpolated rows are guessed
 DEGENERATE_BELOW = 1e-5  # from which more of them than columns are believed
+NO_GAP = 1e-13  # of all responses' sum
 ROUNDING = 64 * np.finfo(np.float64).eps  # of all that is summed: a gap that proves a vertex optimal
 
 
@@ -79,6 +80,8 @@ def solve_vertices(Xt_KRN: Floats, y_KN: Floats, real_KN: Bools, tau: float) -> 
         gap_K = _dots(iterate.u_KN, iterate.s_KN) + _dots(iterate.v_KN, iterate.w_KN)
         objective_K = tau * iterate.u_KN.sum(axis=1) + (1.0 - tau) * iterate.v_KN.sum(axis=1)
         done_K = _record_vertices(Xt_KRN, iterate, gap_K, objective_K, tau, left_K, found)
+        # What has no gap left and no vertex (many optima, a perfect fit, a singular system) is given up.
+        done_K |= ~(gap_K > NO_GAP * np.abs(iterate.y_KN).sum(axis=1))
         if done_K.all():
             break
         if done_K.any():

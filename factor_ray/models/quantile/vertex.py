@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.lapack import dgetrf, dgetrs
+from scipy.linalg.lapack import dgecon, dgetrf, dgetrs
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+WELL_CONDITIONED = 1e-13  # reciprocal condition below which a system counts as singular
 OUTSIDE = 1e-10  # of its box, that rounding may leave a dual
 
 
@@ -87,12 +88,12 @@ def _bordered(
     if not len(system):
         return c_P, dual_h
     lu, pivots, info = dgetrf(system)
-    if info != 0:
-        return None
+    regular = info == 0 and dgecon(lu, np.abs(system).sum(axis=0).max())[0] > WELL_CONDITIONED
     # The second pass is iterative refinement: eliminating squares the condition of X_h.
     for _ in range(2):
         right = np.concatenate([y_h - X_h @ c_P, -pull_P[free_P] - X_free.T @ dual_h])
-        change, _ = dgetrs(lu, pivots, right)
+        # Equal rows share their dual, which the shortest solution divides evenly.
+        change = dgetrs(lu, pivots, right)[0] if regular else np.linalg.lstsq(system, right, WELL_CONDITIONED)[0]
         dual_h += change[:count]
         c_P[free_P] += change[count:]
         c_P[~free_P] = (X_penalised.T @ dual_h + pull_P[~free_P]) / penalty_P[~free_P]

@@ -149,3 +149,11 @@ def test_iterations_that_once_went_in_circles_end(seed, month, order, tau, ridge
     """One in ten thousand months of the simulated design: Mehrotra's corrector returned to where it came from."""
     x, y = simulate_quantiles(200, 51, seed).months[month]
     assert quantile_regression(hermite_basis(x, order), y, tau, ridge).iterations < 40
+
+
+def test_equal_rows_that_are_interpolated_share_their_dual():
+    """Rows 0 and 4 are one; row 3 is interpolated with its dual on its bound, which iterations only creep up to."""
+    X = np.array([[1, 1, 0], [1, 0, 2], [1, 1, -2], [1, 1, 1], [1, 1, 0]], dtype=float)
+    fit = quantile_regression(X, [-2.0, 3.0, 0.0, -1.0, -2.0], 0.05, 0.001)
+    np.testing.assert_allclose(fit.coefficients, [1.0, -3.0, 1.0], atol=1e-12)
+    assert fit.duals[0] == pytest.approx(fit.duals[4])
