@@ -14,7 +14,15 @@ from factor_ray.errors import InputError
 from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, free, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.instruments import Moments, linear, month_moments
-from factor_ray.models.latent import Array, Expected, LatentFitted, identification, rotate_loadings, total_loss_ratio
+from factor_ray.models.latent import (
+    Array,
+    Expected,
+    LatentFitted,
+    identification,
+    left_out_loss_ratio,
+    rotate_loadings,
+    total_loss_ratio,
+)
 
 # Axes: N rows, T months, I instruments (characteristics and constant), P characteristics, K factors, J = K + 1 with an
 # intercept, which is a factor that is 1 in every month.
@@ -102,8 +110,9 @@ class IPCA(Estimator):
         Returns
         -------
         list of Fit
-            ``scores`` holds ``selection`` (the loss of the total fit over that of zero) and ``total_r2`` (its
-            complement), both on the validation rows, and ``iterations``.
+            ``scores`` holds, on the validation rows, ``selection``, the loss of what factors realised without an
+            asset leave of its return over that of zero (the plain total fit improves with needless factors), and
+            ``total_r2``, plain; and ``iterations``.
 
         Raises
         ------
@@ -225,8 +234,12 @@ def _fit(point: IPCASettings, moments: Moments, validation: Sample) -> tuple[Wei
     factors_TK[enough_T] = factors_tK @ rotation_KK
     weights = {"gamma": gamma_IK, "alpha": alpha_I, "months": moments.months.astype(np.float64), "factors": factors_TK}
     intercept = linear(alpha_I, constant=point.constant) if point.intercept else None
-    ratio = total_loss_ratio(linear(gamma_IK, constant=point.constant), validation, intercept)
-    scores = {"selection": ratio, "total_r2": 1 - ratio, "iterations": float(len(losses))}
+    loadings = linear(gamma_IK, constant=point.constant)
+    scores = {
+        "selection": left_out_loss_ratio(loadings, validation, intercept),
+        "total_r2": 1 - total_loss_ratio(loadings, validation, intercept),
+        "iterations": float(len(losses)),
+    }
     return weights, scores, {"train_loss": losses}
 
 

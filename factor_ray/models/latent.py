@@ -191,6 +191,20 @@ def total_loss_ratio(loadings: OfRows, sample: Sample, intercept: OfRows | None 
     return errors / squares if squares else float("nan")
 
 
+def left_out_loss_ratio(loadings: OfRows, sample: Sample, intercept: OfRows | None = None) -> float:
+    """Return the loss of :func:`left_out_residuals` over that of zero: what numbers of factors are compared by."""
+    history = history_of(sample)
+    before, squares, errors = len(history) - len(sample), 0.0, 0.0
+    for _, rows in months_of(sample.month_N):
+        there = slice(rows.start + before, rows.stop + before)
+        month, y_N = _Rows.of(history, there, loadings, intercept), sample.y_N[rows].astype(np.float64)
+        residual_N = left_out_residuals(month.loadings_NK, y_N if month.alpha_N is None else y_N - month.alpha_N)
+        known_N = np.isfinite(y_N)
+        squares += float(np.square(y_N[known_N]).sum())
+        errors += float(np.square(np.where(np.isnan(residual_N), y_N, residual_N))[known_N].sum())
+    return errors / squares if squares else float("nan")
+
+
 def realised_months(
     loadings: OfRows, history: History, intercept: OfRows | None = None
 ) -> tuple[npt.NDArray[np.int64], Array]:

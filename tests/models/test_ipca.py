@@ -141,14 +141,19 @@ def test_the_score_and_the_forecast_are_those_of_slow_loops():
     validation, _, _ = market(8, noise=0.3)
     point, found = fit(train, validation, intercept=True, constant=True)
     z_NI = np.column_stack([validation.x_NP, np.ones(len(validation))])
-    errors, squares = 0.0, 0.0
+    errors, left_out, squares = 0.0, 0.0, 0.0
     for month in range(T):
         rows = (validation.month_N == month) & np.isfinite(validation.y_N)
         left_n = validation.y_N[rows] - z_NI[rows] @ found.weights["alpha"]
         own_nK = z_NI[rows] @ found.weights["gamma"]
         errors += np.square(left_n - own_nK @ np.linalg.lstsq(own_nK, left_n, rcond=None)[0]).sum()
         squares += np.square(validation.y_N[rows]).sum()
-    assert found.scores["selection"] == pytest.approx(errors / squares, rel=1e-6)
+        for asset in range(len(left_n)):
+            others = np.arange(len(left_n)) != asset
+            factors_K = np.linalg.lstsq(own_nK[others], left_n[others], rcond=None)[0]
+            left_out += (left_n[asset] - own_nK[asset] @ factors_K) ** 2
+    assert found.scores["total_r2"] == pytest.approx(1 - errors / squares, rel=1e-6)
+    assert found.scores["selection"] == pytest.approx(left_out / squares, rel=1e-5)
 
     rows = train.month_N == T - 1
     unknown = np.where(train.month_N == T - 1, np.float32(np.nan), train.y_N)
