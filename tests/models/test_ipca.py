@@ -152,7 +152,7 @@ def test_the_score_and_the_forecast_are_those_of_slow_loops():
             others = np.arange(len(left_n)) != asset
             factors_K = np.linalg.lstsq(own_nK[others], left_n[others], rcond=None)[0]
             left_out += (left_n[asset] - own_nK[asset] @ factors_K) ** 2
-    assert found.scores["total_r2"] == pytest.approx(1 - errors / squares, rel=1e-6)
+    assert found.scores["total_r2"] == pytest.approx(1 - errors / squares, abs=1e-6)
     assert found.scores["selection"] == pytest.approx(left_out / squares, rel=1e-5)
 
     rows = train.month_N == T - 1
