@@ -4,9 +4,11 @@ from factor_ray.models.base import Fit, Hyperparameters, Model, Prediction
 from factor_ray.models.cbapm import CBAPM, CBAPMSettings
 from factor_ray.models.forecasters.crossformer import Crossformer, CrossformerSettings
 from factor_ray.models.forecasters.dlinear import DLinear, DLinearSettings
+from factor_ray.models.forecasters.dy_gap import DYGAP, DYGAPSettings
 from factor_ray.models.forecasters.itransformer import ITransformer, ITransformerSettings
 from factor_ray.models.forecasters.mlp import MLP, MLPSettings
 from factor_ray.models.forecasters.patchtst import PatchTST, PatchTSTSettings
+from factor_ray.models.forecasters.sthd import STHD, STHDSettings
 from factor_ray.models.forecasters.transformer import Transformer, TransformerSettings
 from factor_ray.models.ipca import IPCA, IPCASettings
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
@@ -15,13 +17,16 @@ from factor_ray.models.registry import model, model_names
 
 __all__ = [
     "CBAPM",
+    "DYGAP",
     "IPCA",
     "MLP",
+    "STHD",
     "CBAPMSettings",
     "Crossformer",
     "CrossformerSettings",
     "DLinear",
     "DLinearSettings",
+    "DYGAPSettings",
     "Fit",
     "Hyperparameters",
     "IPCASettings",
@@ -36,6 +41,7 @@ __all__ = [
     "PatchTST",
     "PatchTSTSettings",
     "Prediction",
+    "STHDSettings",
     "Transformer",
     "TransformerSettings",
     "fit_macro_states",

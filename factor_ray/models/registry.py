@@ -21,6 +21,8 @@ _OURS = {
     "patchtst": "factor_ray.models.forecasters.patchtst:PatchTST",
     "crossformer": "factor_ray.models.forecasters.crossformer:Crossformer",
     "itransformer": "factor_ray.models.forecasters.itransformer:ITransformer",
+    "sthd": "factor_ray.models.forecasters.sthd:STHD",
+    "dy_gap": "factor_ray.models.forecasters.dy_gap:DYGAP",
     "qcf": "factor_ray.models.quantile.model_qcf:QCF",
     "qfm": "factor_ray.models.quantile.model_qfm:QFM",
     "qr_observed": "factor_ray.models.quantile.model_observed:ObservedFactors",
