@@ -14,9 +14,11 @@ import pandas as pd
 from factor_ray import stages
 from factor_ray.ablation import Losses, measure_ablations, monthly_losses
 from factor_ray.comparison import compare_forecasts
+from factor_ray.correlations import correlation_frame
 from factor_ray.data.load import Loaded
 from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import next_returns
+from factor_ray.descriptions import Described, described_of, factor_frame, loading_frame
 from factor_ray.experiment import Experiment
 from factor_ray.loadings import Loadings, loading_portfolios, loadings_of, measure_loading_portfolios
 from factor_ray.measures import (
@@ -95,7 +97,8 @@ def conclude(
         conclusion.ablate(horizon)
         for quest in campaign.quests:
             if quest.horizon == horizon and quest.tau is None:
-                conclusion.add_loadings(loadings_of(quest, inputs, campaign.store, experiment.ensemble.members))
+                conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
+                conclusion.add_description(described_of(quest, campaign.store))
     conclusion.write(run)
     run.write("trials.parquet", parquet(trials_frame(campaign)))
     run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
@@ -141,6 +144,7 @@ class _Conclusion:
     portfolios: list[pd.DataFrame] = field(default_factory=list)
     coefficients: list[pd.DataFrame] = field(default_factory=list)
     losses: dict[int, dict[str, Losses]] = field(default_factory=dict)
+    described: list[Described] = field(default_factory=list)
     loading_portfolios: list[pd.DataFrame] = field(default_factory=list)
 
     def add_market(self, horizon: int) -> None:
@@ -192,6 +196,11 @@ class _Conclusion:
         for name, row in compare_forecasts(self.inputs.panel, forecasts, target_N, horizon).items():
             self._measured(name, horizon)["comparison"] = row
 
+    def add_description(self, described: Described | None) -> None:
+        """Take what a model of means is made of, where it has factors."""
+        if described is not None:
+            self.described.append(described)
+
     def ablate(self, horizon: int) -> None:
         """Compare a horizon's variants of latent-factor models with the full ones."""
         found = measure_ablations(self.experiment.models, self.losses.get(horizon, {}), horizon)
@@ -204,6 +213,13 @@ class _Conclusion:
             run.write(f"{name}.parquet", pieces.content())
         run.write("portfolios.parquet", parquet(pd.concat(self.portfolios, ignore_index=True)))
         run.write("coefficients.parquet", parquet(pd.concat(self.coefficients, ignore_index=True)))
+        if self.described:
+            panel = self.inputs.panel
+            run.write("factors.parquet", parquet(factor_frame(panel, self.described)))
+            run.write("loadings.parquet", parquet(loading_frame(panel, self.described)))
+            if panel.macro is not None:
+                found = [correlation_frame(panel, panel.macro, described) for described in self.described]
+                run.write("correlations.parquet", parquet(pd.concat(found, ignore_index=True)))
         if self.loading_portfolios:
             content = parquet(pd.concat(self.loading_portfolios, ignore_index=True))
             run.write("loading_portfolios.parquet", content)

@@ -10,21 +10,20 @@ import numpy.typing as npt
 import pandas as pd
 
 from factor_ray.data.panel import Panel
+from factor_ray.descriptions import first_fitted, identified
 from factor_ray.evaluation import long_short
 from factor_ray.experiment import PortfolioSettings
 from factor_ray.measures import fills_portfolios, form_portfolios
-from factor_ray.models.base import Description, FittedLoadings
-from factor_ray.models.registry import model
+from factor_ray.models.base import FittedLoadings
 from factor_ray.runner.campaign import Quest
 from factor_ray.runner.cells import CellStore
-from factor_ray.runner.forecasting import fitted_members, read_fits
 from factor_ray.runner.inputs import Inputs
-from factor_ray.tables import Forecast, selected_members
+from factor_ray.tables import Forecast
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-# Axes: N rows of the panel, n rows of test months, T training months, K factors.
+# Axes: N rows of the panel, n rows of test months, K factors.
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Loadings:
     rows : int array (n,)
         Rows of the panel, in order.
     values_nK : float32 array (n, K)
-        Factors as :func:`identified` orders and signs them; NaN where a window has fewer than others.
+        Ordered and signed by :func:`factor_ray.descriptions.identified`; NaN where a window has fewer factors.
     """
 
     model: str
@@ -47,7 +46,7 @@ class Loadings:
     values_nK: FloatArray
 
 
-def loadings_of(quest: Quest, inputs: Inputs, store: CellStore, members: int) -> Loadings | None:
+def loadings_of(quest: Quest, inputs: Inputs, store: CellStore) -> Loadings | None:
     """Return the loadings of the first member of each window's ensemble, as known at the end of each test month.
 
     Members are not averaged, because each has factors of its own.
@@ -59,8 +58,6 @@ def loadings_of(quest: Quest, inputs: Inputs, store: CellStore, members: int) ->
     inputs : Inputs
     store : CellStore
         Holds the cells of the selected points.
-    members : int
-        Size of the ensembles.
 
     Returns
     -------
@@ -71,10 +68,7 @@ def loadings_of(quest: Quest, inputs: Inputs, store: CellStore, members: int) ->
     assert selection is not None
     rows, parts = [], []
     for window, variant in enumerate(selection.best):
-        listed = selected_members(quest, selection, window, variant, members)
-        sound = next((member for member in listed if store.read(member.cell).status == "ok"), listed[0])
-        first = fitted_members(quest.model, [sound], read_fits(store, [sound]))[0]
-        fitted, test = model(quest.model).fitted(first.settings, first.weights), quest.windows[window].test
+        fitted, test = first_fitted(quest, store, window, variant), quest.windows[window].test
         described = fitted.describe()
         if not isinstance(fitted, FittedLoadings) or described is None:
             return None
@@ -87,24 +81,6 @@ def loadings_of(quest: Quest, inputs: Inputs, store: CellStore, members: int) ->
     most = max(part.shape[1] for part in parts)
     padded = [np.pad(part, ((0, 0), (0, most - part.shape[1])), constant_values=np.nan) for part in parts]
     return Loadings(quest.model, quest.horizon, np.concatenate(rows), np.concatenate(padded).astype(np.float32))
-
-
-def identified(described: Description) -> tuple[IntArray, FloatArray]:
-    """Return the order of factors by falling variance, and their signs that make means positive; training decides.
-
-    Returns
-    -------
-    order_K : int64 array (K,)
-        Positions of the factors.
-    sign_K : float32 array (K,)
-        1 or -1, in that order.
-    """
-    factors_TK = described.factors
-    known_tK = factors_TK[np.isfinite(factors_TK).all(axis=1)]
-    if not len(known_tK):
-        return np.arange(factors_TK.shape[1]), np.ones(factors_TK.shape[1], dtype=np.float32)
-    order_K = np.argsort(-known_tK.var(axis=0), kind="stable")
-    return order_K, np.where(known_tK.mean(axis=0)[order_K] < 0, np.float32(-1), np.float32(1))
 
 
 def loading_portfolios(

@@ -15,7 +15,7 @@ from factor_ray.data.simulation import simulate
 from factor_ray.data.targets import excess_returns, next_returns
 from factor_ray.evaluation import long_short, sort_portfolios
 from factor_ray.experiment import Experiment, PortfolioSettings
-from factor_ray.loadings import Loadings, identified, loading_portfolios, loadings_of, measure_loading_portfolios
+from factor_ray.loadings import Loadings, loading_portfolios, loadings_of, measure_loading_portfolios
 from factor_ray.models import registry
 from factor_ray.models.base import Description, RowWise
 from factor_ray.runner.campaign import Campaign
@@ -80,7 +80,7 @@ def _two_factors(monkeypatch):
 def test_columns_go_by_training_variance_and_signs_by_training_means(tmp_path):
     campaign, inputs = finished(tmp_path, "two_factors")
     quest = campaign.quests[0]
-    found = loadings_of(quest, inputs, campaign.store, 2)
+    found = loadings_of(quest, inputs, campaign.store)
     assert found is not None
     x_nP = inputs.panel.characteristics[found.rows]
     np.testing.assert_array_equal(found.values_nK, np.stack([-x_nP[:, 1], x_nP[:, 0]], axis=1))
@@ -95,7 +95,7 @@ def test_windows_with_fewer_factors_are_filled_with_nan(tmp_path):
     quest = campaign.quests[0]
     assert quest.selection is not None
     quest.selection.best[:] = [f"two_factors[width={width}]" for width in (3, 1, 3, 1, 3, 1)[: len(quest.windows)]]
-    found = loadings_of(quest, inputs, campaign.store, 2)
+    found = loadings_of(quest, inputs, campaign.store)
     assert found is not None
     assert found.values_nK.shape[1] == 4
     second = (inputs.panel.row_months[found.rows] >= quest.windows[1].test[0]) & (
@@ -108,13 +108,13 @@ def test_windows_with_fewer_factors_are_filled_with_nan(tmp_path):
 @pytest.mark.usefixtures("_two_factors")
 def test_a_model_without_factors_has_none(tmp_path):
     campaign, inputs = finished(tmp_path, "toy")
-    assert loadings_of(campaign.quests[0], inputs, campaign.store, 2) is None
+    assert loadings_of(campaign.quests[0], inputs, campaign.store) is None
 
 
 def test_ipca_loads_by_its_identified_gamma(tmp_path):
     campaign, inputs = finished(tmp_path, "ipca", factors=2, constant=False)
     quest = campaign.quests[0]
-    found = loadings_of(quest, inputs, campaign.store, 2)
+    found = loadings_of(quest, inputs, campaign.store)
     assert found is not None
     assert quest.selection is not None
     expected = []
@@ -123,12 +123,6 @@ def test_ipca_loads_by_its_identified_gamma(tmp_path):
         gamma_PK = campaign.store.read(quest.cells.name(window, settings, 0)).weights["gamma"]
         expected.append(inputs.panel.characteristics[inputs.panel.rows(*dated.test)] @ gamma_PK)
     np.testing.assert_allclose(found.values_nK, np.concatenate(expected), atol=1e-5)
-
-
-def test_no_training_factors_leave_everything_as_it_is():
-    order_K, sign_K = identified(Description(np.arange(3), np.full((3, 2), np.nan), np.zeros((2, 5))))
-    assert order_K.tolist() == [0, 1]
-    assert sign_K.tolist() == [1, 1]
 
 
 def test_portfolios_are_those_of_a_plain_sort_on_each_column():
