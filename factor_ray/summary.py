@@ -12,13 +12,23 @@ from factor_ray.errors import InputError
 from factor_ray.report.contents import Contents, read_contents
 from factor_ray.report.headline import embargo, headline_cost, sharpes, test_span
 from factor_ray.report.numbers import MISSING, count, decimal, duration, percent
+from factor_ray.report.quantile_measures import PREDICTIVE, labels_of, levels, measure
 from factor_ray.run_directory import Run
 
 _NOT_COMPARED = ("t(IC)", "months")
+_QUANTILE_MEASURES = {
+    "hits, %": ("hit_rate", PREDICTIVE, 2),
+    "QHE, %": ("qhe", PREDICTIVE, 2),
+    "AQE, %": ("aqe", PREDICTIVE, 3),
+    "quantile R2, %": ("r2", PREDICTIVE, 2),
+    "R2 of the fit, %": ("r2", "total", 2),
+    "months": ("months", PREDICTIVE, 0),
+}
+"""Titles of what is said of a quantile: measure, kind and digits."""
 
 
 def summary_table(run: Run) -> str:
-    """Return a run's principal measures as a table of plain text, one row for each model and horizon.
+    """Return a run's principal measures as tables of plain text: of means and of quantiles, where there are such.
 
     Parameters
     ----------
@@ -28,9 +38,10 @@ def summary_table(run: Run) -> str:
     Returns
     -------
     str
-        R2 against zero and against the historical mean (%), monthly rank correlation and its t-statistic, mean R2 of
-        the consensus (%), Sharpe ratio of high minus low before and after costs, months with a known return. What is
-        not there is a dash.
+        For each model and horizon R2 against zero and against the historical mean (%), monthly rank correlation and
+        its t-statistic, mean R2 of the consensus (%), Sharpe ratio of high minus low before and after costs, months
+        with a known return. For each level of a quantile model its hits, pinball loss and R2 of true forecasts, and the
+        R2 of the fit that realises factors in the test month. What is not there is a dash.
 
     Raises
     ------
@@ -44,7 +55,16 @@ def summary_table(run: Run) -> str:
         for label in _labels(contents, horizon):
             row = _row(contents, label, horizon)
             rows.append([str(horizon), label, *(row[name] for name in measures)])
-    return f"{run.path.name}: {test_span(contents)}\n\n{_aligned(rows, left=2)}"
+    quantiles = [
+        [str(horizon), level, label, *_quantile_row(contents, label, horizon, level).values()]
+        for horizon, level, label in _quantiles(contents)
+    ]
+    blocks = [f"{run.path.name}: {test_span(contents)}"]
+    if len(rows) > 1:
+        blocks.append(_aligned(rows, left=2))
+    if quantiles:
+        blocks.append(_aligned([["horizon", "level", "model", *_QUANTILE_MEASURES], *quantiles], left=3))
+    return "\n\n".join(blocks)
 
 
 def describe_status(run: Run) -> str:
@@ -108,14 +128,14 @@ def compare_runs(runs: list[Run]) -> str:
     ]
     measured = {(name, h, label): _row(found, label, h) for name, found in contents.items() for h, label in rows}
     measures = dict.fromkeys(m for found in contents.values() for m in _measures(found) if m not in _NOT_COMPARED)
-    for measure in measures:
-        table = [["horizon", measure, *contents]]
+    for name in measures:
+        table = [["horizon", name, *contents]]
         for horizon, label in rows:
-            cells = [measured[name, horizon, label].get(measure, "-") for name in contents]
+            cells = [measured[run, horizon, label].get(name, "-") for run in contents]
             if set(cells) != {"-"}:
                 table.append([str(horizon), label, *cells])
         blocks.append(_aligned(table, left=2))
-    return "\n\n".join(blocks)
+    return "\n\n".join([*blocks, *_quantile_blocks(contents)])
 
 
 def _labels(contents: Contents, horizon: int) -> list[str]:
@@ -141,6 +161,46 @@ def _row(contents: Contents, model: str, horizon: int) -> dict[str, str]:
         "months": count(of("months")),
     }
     return {name: text.replace("−", "-").replace(MISSING, "-") for name, text in row.items()}
+
+
+def _quantiles(contents: Contents) -> list[tuple[int, str, str]]:
+    """Return every horizon, level and label of quantile forecasts."""
+    return [
+        (horizon, level, label.full)
+        for horizon in contents.horizons
+        for level in levels(contents, horizon)
+        for label in labels_of(contents, horizon, level)
+    ]
+
+
+def _quantile_row(contents: Contents, model: str, horizon: int, level: str) -> dict[str, str]:
+    row = {}
+    for title, (name, kind, digits) in _QUANTILE_MEASURES.items():
+        value = measure(contents, model, horizon, level, name, kind)
+        row[title] = count(value) if name == "months" else percent(value, digits)
+    return {title: text.replace("−", "-").replace(MISSING, "-") for title, text in row.items()}
+
+
+def _quantile_blocks(contents: Mapping[str, Contents]) -> list[str]:
+    """Return a block for each measure of quantiles, a row for each horizon, level and model."""
+    rows = sorted(dict.fromkeys(row for found in contents.values() for row in _quantiles(found)), key=_by_level)
+    measured = {
+        (name, row): _quantile_row(found, row[2], row[0], row[1]) for name, found in contents.items() for row in rows
+    }
+    blocks = []
+    for title in _QUANTILE_MEASURES if rows else ():
+        table = [["horizon", "level", title, *contents]]
+        for row in rows:
+            cells = [measured[name, row][title] for name in contents]
+            if title not in _NOT_COMPARED and set(cells) != {"-"}:
+                table.append([str(row[0]), row[1], row[2], *cells])
+        if len(table) > 1:
+            blocks.append(_aligned(table, left=3))
+    return blocks
+
+
+def _by_level(row: tuple[int, str, str]) -> tuple[int, float]:
+    return row[0], float(row[1])
 
 
 def _measures(contents: Contents) -> list[str]:

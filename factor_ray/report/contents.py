@@ -70,6 +70,11 @@ class Contents:
         return self._table("curves")
 
     @cached_property
+    def correlations(self) -> pd.DataFrame | None:
+        """``correlations.parquet``; None where there are no factors of means or no macro series."""
+        return self._table("correlations")
+
+    @cached_property
     def horizons(self) -> list[int]:
         """Horizons with measures, in months."""
         return sorted({int(horizon) for found in self.metrics.values() for horizon in found})

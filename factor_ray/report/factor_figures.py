@@ -25,7 +25,8 @@ _MONTHS_OF_MEAN = 3
 _RAW = "#b8c0c8"
 
 _LEVELS = LinearSegmentedColormap.from_list("levels", ["#b8480a", "#66707c", "#005b96"])
-_SIGNED = LinearSegmentedColormap.from_list("signed", ["#b8480a", "#f6d9c6", "#ffffff", "#c6dcec", "#005b96"])
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#b8480a", "#f6d9c6", "#ffffff", "#c6dcec", "#005b96"])
+"""Colours from negative through zero, white, to positive."""
 
 Cells = Mapping[tuple[str, int], Axes]
 
@@ -113,7 +114,7 @@ def loading_map(label: Label, horizon: int, own: pd.DataFrame, level: str) -> Fi
         axes_of = canvas.subplots(1, blocks, squeeze=False)[0]
         for block, axes in enumerate(axes_of):
             part = shares.iloc[block * length : (block + 1) * length]
-            axes.pcolormesh(part.to_numpy(), cmap=_SIGNED, vmin=-1, vmax=1, edgecolors="#ffffff", linewidth=0.6)
+            axes.pcolormesh(part.to_numpy(), cmap=SIGNED, vmin=-1, vmax=1, edgecolors="#ffffff", linewidth=0.6)
             if blocks == 1:
                 _write_values(axes, wide)
             axes.set_ylim(length, 0)
@@ -126,7 +127,7 @@ def loading_map(label: Label, horizon: int, own: pd.DataFrame, level: str) -> Fi
         steps = [-1.0, -0.5, 0.0, 0.5, 1.0]
         names = ["negative, the factor's largest", "half of it", "zero", "half of it", "positive, the factor's largest"]
         patches = [
-            Patch(facecolor=_SIGNED((step + 1) / 2), edgecolor="#d9dee3", label=name)
+            Patch(facecolor=SIGNED((step + 1) / 2), edgecolor="#d9dee3", label=name)
             for step, name in zip(steps, names, strict=True)
         ]
         canvas.legend(handles=patches, loc="outside lower left", ncols=5)

@@ -16,6 +16,9 @@ from factor_ray.report import (
     factor_figures,
     figures,
     headline,
+    latent_curves,
+    latent_figures,
+    latent_tables,
     portfolio_figures,
     portfolio_tables,
     preparation,
@@ -135,11 +138,22 @@ def _sections(contents: Contents) -> list[Section]:
             ),
         ),
         Section(
+            "latent",
+            "Latent factors",
+            _there(
+                latent_tables.fits_table(contents),
+                *latent_curves.curve_figures(contents),
+                latent_tables.ablation_table(contents),
+            ),
+        ),
+        Section(
             "factors",
             "Factors and what they load on",
             _there(
                 *factor_figures.factor_figures(contents),
                 *factor_figures.loading_figures(contents),
+                *latent_figures.correlation_figures(contents),
+                latent_tables.loading_portfolios_table(contents),
                 *quantile_index.index_tables(contents),
                 *quantile_index.index_figures(contents),
                 *quantile_index.curve_figures(contents),

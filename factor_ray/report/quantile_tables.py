@@ -39,10 +39,9 @@ def quantile_tables(contents: Contents) -> list[Table]:
 
 def crossing_table(contents: Contents) -> Table | None:
     """Return how often quantiles of a higher level lie below those of a lower one; None with one level alone."""
-    table = coded_quantiles(contents)
-    if table is None or table["tau"].nunique() < 2:
+    if contents.quantiles is None or len(every_level(contents)) < 2:
         return None
-    rates = _by_forecast(crossing_rates(table).set_index(_FORECAST))
+    rates = _by_forecast(crossing_rates(coded_quantiles(contents.quantiles)).set_index(_FORECAST))
     panels = []
     for horizon in contents.horizons:
         for kind, name in KINDS.items():
@@ -64,12 +63,11 @@ def crossing_table(contents: Contents) -> Table | None:
 
 def shortfall_table(contents: Contents) -> Table | None:
     """Return the expected shortfall that the quantiles imply and what came; None without levels deep in the tail."""
-    table = coded_quantiles(contents)
-    tail = [] if table is None else sorted(tau for tau in table["tau"].unique() if tau <= _HIGHEST_TAIL)
-    if table is None or len(tail) < 2:
+    tail = [level for level in every_level(contents) if float(level) <= _HIGHEST_TAIL]
+    if contents.quantiles is None or len(tail) < 2:
         return None
-    tau = tail[-1]
-    found = _shortfalls(table, tau)
+    tau = float(tail[-1])
+    found = _shortfalls(coded_quantiles(contents.quantiles), tau)
     panels = []
     for horizon in contents.horizons:
         for kind, name in KINDS.items():
@@ -80,27 +78,23 @@ def shortfall_table(contents: Contents) -> Table | None:
             ]
             if rows:
                 panels.append(Panel(f"{horizon_heading(horizon)}, {name}", tuple(rows)))
-    written = ", ".join(f"{level:g}" for level in tail)
     return Table(
         "shortfall",
         f"Expected shortfall at τ = {tau:g}",
         ["", "Expected, %", "At hits: expected, %", "At hits: return, %", "Return less expected, %", "Hits", "Pairs"],
         panels,
         [
-            f"Mean return below the quantile that the levels up to τ ({written}) imply, levels put in order, constant "
-            "below the lowest, which makes the tail too thin. Hits: returns at or below the quantile. Where return "
-            "less expected is negative, losses were deeper than was said."
+            f"Mean return below the quantile that the levels up to τ ({', '.join(tail)}) imply, levels put in order, "
+            "constant below the lowest, which makes the tail too thin. Hits: returns at or below the quantile. Where "
+            "return less expected is negative, losses were deeper than was said."
         ],
     )
 
 
-def coded_quantiles(contents: Contents) -> pd.DataFrame | None:
-    """Return the quantiles with months and assets as numbers, which sort fast; None where no quantile was forecast."""
-    table = contents.quantiles
-    if table is None:
-        return None
+def coded_quantiles(table: pd.DataFrame) -> pd.DataFrame:
+    """Return quantiles with months, assets, models and kinds in a form that sorts fast."""
     codes = {name: pd.factorize(table[name], sort=True)[0] for name in ("month", "asset")}
-    return table.assign(**codes, model=table["model"].astype(str), kind=table["kind"].astype(str))
+    return table.assign(**codes).astype({"model": "category", "kind": "category"})
 
 
 def _level_table(contents: Contents, level: str) -> Table:

@@ -78,7 +78,8 @@ def selection_table(contents: Contents) -> Table | None:
                 score = as_number(row["score_so_far"])
                 cells += [Cell(str(row["point"])), Cell(decimal(score, 4) if tau is None else plain(score))]
                 number = str(first) if first == last else f"{first}–{last}"
-                rows.append(Row(f"{number}: {start} to {end}", tuple(cells), "plain", row["model"], horizon))
+                span = start if start == end else f"{start} to {end}"
+                rows.append(Row(f"{number}: {span}", tuple(cells), "plain", row["model"], horizon))
             if rows:
                 panels.append(Panel(search_heading(family, horizon, tau), tuple(rows)))
     how = "all windows: it looks ahead" if _is_global(contents) else "that window and those before it"

@@ -14,6 +14,7 @@ from factor_ray.errors import InputError
 from factor_ray.runner.settings import TrackingSettings
 
 _HOST = "api.wandb.ai"
+_QUANTILE_MEASURES = ("hit_rate", "qhe", "aqe", "r2", "r2_time_series", "r2_cross_section")
 
 
 class Tracker:
@@ -67,7 +68,7 @@ class Tracker:
         self._search = None
         for label, horizons in metrics.items():
             for horizon, measured in horizons.items():
-                if "returns" not in measured and "consensus" not in measured:
+                if not {"returns", "consensus", "quantiles"} & set(measured):
                     continue
                 run = self._start(f"{label} h={horizon}", "forecast", model=label, horizon=int(horizon))
                 for year, values in measured.get("returns", {}).get("by_year", {}).items():
@@ -116,6 +117,9 @@ def _summary(measured: Mapping[str, Any]) -> dict[str, Any]:
         summary[f"return/{name}"] = value
     for variable, found in measured.get("consensus", {}).items():
         summary[f"consensus_r2/{variable}"] = found["all"]["r2"]
+    for level, kinds in measured.get("quantiles", {}).items():
+        for kind, found in kinds.items():
+            summary |= {f"quantile_{level}/{kind}/{name}": found[name] for name in _QUANTILE_MEASURES}
     for row in measured.get("long_short", ()):
         summary |= {f"long_short_{row['cost_bp']:g}bp/{name}": row[name] for name in ("mean_return", "sharpe")}
     return dict(json.loads(json.dumps(summary, default=float)))

@@ -1,0 +1,63 @@
+"""The figures of latent-factor models: how factors move with macro series."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from factor_ray.report.contents import Contents
+from factor_ray.report.drawing import INK, Figure, draw
+from factor_ray.report.factor_figures import SIGNED, titled
+from factor_ray.report.labels import Label
+from factor_ray.report.numbers import decimal
+
+_MOST_SERIES = 20
+
+
+def correlation_figures(contents: Contents) -> list[Figure]:
+    """Draw each model's factors against the macro series that they move with most, as a map of colours."""
+    table = contents.correlations
+    if table is None:
+        return []
+    return [
+        _correlation_figure(Label.read(str(model)), int(str(horizon)), own)
+        for (model, horizon), own in table.groupby(["model", "horizon"], sort=False)
+    ]
+
+
+def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure:
+    every = own.pivot_table(index="factor", columns="series", values="correlation", sort=False)
+    strongest = every.abs().max().sort_values(ascending=False, kind="stable").index[:_MOST_SERIES]
+    # Series that move with the same factor stand together, the strongest first.
+    whose = every[strongest].abs().idxmax()
+    shown = every[sorted(strongest, key=lambda series: (whose[series], -abs(every.loc[whose[series], series])))]
+
+    def paint(canvas: Canvas) -> None:
+        axes = canvas.subplots()
+        axes.pcolormesh(shown.to_numpy(), cmap=SIGNED, vmin=-1, vmax=1, edgecolors="#ffffff", linewidth=0.8)
+        for (row, column), value in np.ndenumerate(shown.to_numpy()):
+            if math.isfinite(value):
+                colour = "#ffffff" if abs(value) > 0.75 else INK
+                text = decimal(value).replace("0.", ".", 1)
+                axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
+        axes.set_ylim(len(shown), 0)
+        axes.set_yticks(np.arange(len(shown)) + 0.5, [f"Factor {factor}" for factor in shown.index])
+        axes.set_xticks(np.arange(len(shown.columns)) + 0.5, list(shown.columns), rotation=45, ha="right", fontsize=7.5)
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+
+    months = own["months"]
+    span = f"{months.min()}" if months.min() == months.max() else f"{months.min()} to {months.max()}"
+    chance = 1.96 / math.sqrt(months.min())
+    notes = [
+        f"The {len(shown.columns)} of {every.shape[1]} series with the largest correlation with any factor, as known "
+        f"when the factor's return was, over {span} months of training. Beyond ±{decimal(chance)} chance is less than "
+        f"5% for one pair of series that do not persist; the strongest of {every.size} pairs lie beyond it by chance "
+        "too, and two that both persist often do."
+    ]
+    title = titled("Correlations with macro series", label, horizon).replace("series of", "series of the factors of")
+    return draw(f"correlations-{label.full}-{horizon}", title, 1.1 + 0.27 * len(shown), paint, notes)
