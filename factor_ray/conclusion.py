@@ -20,6 +20,7 @@ from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import next_returns
 from factor_ray.descriptions import Described, described_of, factor_frame, loading_frame
 from factor_ray.experiment import Experiment
+from factor_ray.levels import Levels, crossing, rearranged, searched_levels, trivial_levels
 from factor_ray.loadings import Loadings, loading_portfolios, loadings_of, measure_loading_portfolios
 from factor_ray.measures import (
     MARKET,
@@ -46,6 +47,7 @@ from factor_ray.tables import (
     parquet,
     trials_frame,
 )
+from factor_ray.whole_sample import WholeSample, curve_frame, whole_sample
 from factor_ray.within import measure_within, rows_within
 
 FloatArray = npt.NDArray[np.float32]
@@ -88,15 +90,16 @@ def conclude(
         conclusion.add_market(horizon)
         compared = []
         for forecast in _forecasts(experiment, loaded, inputs, campaign, horizon, benchmarks):
-            if forecast.tau is None:
-                conclusion.add(forecast, benchmarks["historical_mean"])
-                compared += [forecast] * (forecast.returns is not None and forecast.model not in _NOT_COMPARED)
-            else:
-                conclusion.add_quantiles(forecast)
+            conclusion.add(forecast, benchmarks["historical_mean"])
+            compared += [forecast] * (forecast.returns is not None and forecast.model not in _NOT_COMPARED)
+        for levels in _levels(experiment, inputs, campaign, horizon):
+            conclusion.add_levels(levels)
         conclusion.compare(compared, horizon)
         conclusion.ablate(horizon)
         for quest in campaign.quests:
-            if quest.horizon == horizon and quest.tau is None:
+            if quest.horizon == horizon and quest.tau is not None:
+                conclusion.add_whole_sample(whole_sample(quest, inputs, campaign.store))
+            elif quest.horizon == horizon:
                 conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
                 conclusion.add_description(described_of(quest, campaign.store))
     conclusion.write(run)
@@ -119,9 +122,9 @@ def _forecasts(
     horizon: int,
     trivial: Mapping[str, FloatArray],
 ) -> Iterator[Forecast]:
-    """Yield every forecast of a horizon: the searched models', the trivial ones and, where there is one, the truth."""
+    """Yield a horizon's forecasts of means: the searched models', the trivial ones and, where it is known, the truth."""
     for quest in campaign.quests:
-        if quest.horizon == horizon:
+        if quest.horizon == horizon and quest.tau is None:
             yield from forecasts_of(quest, inputs, campaign.store, experiment.ensemble)
     rows = tested_rows(inputs, horizon)
     for name, values in trivial.items():
@@ -129,6 +132,13 @@ def _forecasts(
     if loaded.truth is not None:
         true_N = loaded.truth.expected_return(horizon).astype(np.float32)[rows_kept(loaded.panel, inputs.panel)]
         yield Forecast(ORACLE, horizon, rows, true_N[rows])
+
+
+def _levels(experiment: Experiment, inputs: Inputs, campaign: Campaign, horizon: int) -> Iterator[Levels]:
+    """Yield a horizon's quantiles: the searched models' and, beside any of these, the trivial ones."""
+    yield from searched_levels(campaign, inputs, experiment.ensemble, horizon)
+    if any(quest.tau is not None for quest in campaign.quests):
+        yield from trivial_levels(inputs, horizon, tested_rows(inputs, horizon), experiment.target.quantiles)
 
 
 @dataclass
@@ -172,12 +182,18 @@ class _Conclusion:
             measured["consensus"] = measure_consensus(panel, forecast)
         self.coefficients.append(coefficient_frame(panel, [forecast]))
 
-    def add_quantiles(self, forecast: Forecast) -> None:
-        """Take a forecast of one level of returns."""
-        target_N = self.inputs.targets[forecast.horizon]
-        self._tell("quantiles", forecast_tables(self.inputs.panel, forecast, target_N))
-        found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
-        found[f"{forecast.tau:g}"] = measure_quantiles(self.inputs.panel, forecast, target_N)
+    def add_levels(self, levels: Levels) -> None:
+        """Take a forecast of all levels of returns, rearranged where that is asked for."""
+        self._measured(levels[0].model, levels[0].horizon)["crossing"] = crossing(levels)
+        for forecast in rearranged(levels) if self.experiment.target.rearrange else levels:
+            self._add_quantile(forecast)
+
+    def add_whole_sample(self, found: WholeSample | None) -> None:
+        """Take what a quantile model makes of the whole sample, where it says."""
+        if found is None:
+            return
+        self._add_quantile(found.fitted)
+        self.add_description(found.described)
 
     def add_loadings(self, loadings: Loadings | None) -> None:
         """Take a model's loadings on its factors, where it has any."""
@@ -197,7 +213,7 @@ class _Conclusion:
             self._measured(name, horizon)["comparison"] = row
 
     def add_description(self, described: Described | None) -> None:
-        """Take what a model of means is made of, where it has factors."""
+        """Take what a model is made of, where it has factors."""
         if described is not None:
             self.described.append(described)
 
@@ -217,6 +233,8 @@ class _Conclusion:
             panel = self.inputs.panel
             run.write("factors.parquet", parquet(factor_frame(panel, self.described)))
             run.write("loadings.parquet", parquet(loading_frame(panel, self.described)))
+            if any(own.description.curves for own in self.described):
+                run.write("curves.parquet", parquet(curve_frame(self.described)))
             if panel.macro is not None:
                 found = [correlation_frame(panel, panel.macro, described) for described in self.described]
                 run.write("correlations.parquet", parquet(pd.concat(found, ignore_index=True)))
@@ -228,6 +246,12 @@ class _Conclusion:
     def _measured(self, model: str, horizon: int) -> dict[str, Any]:
         measured: dict[str, Any] = self.metrics.setdefault(model, {}).setdefault(str(horizon), {})
         return measured
+
+    def _add_quantile(self, forecast: Forecast) -> None:
+        target_N = self.inputs.targets[forecast.horizon]
+        self._tell("quantiles", forecast_tables(self.inputs.panel, forecast, target_N))
+        found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
+        found.setdefault(f"{forecast.tau:g}", {}).update(measure_quantiles(self.inputs.panel, forecast, target_N))
 
     def _tell(self, name: str, tables: Iterator[Any]) -> None:
         for table in tables:

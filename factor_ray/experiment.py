@@ -42,6 +42,11 @@ class Target(BaseModel):
     quantiles: Annotated[tuple[Level, ...], Field(min_length=1)] = Field(
         (0.05, 0.5, 0.95), description="Levels of the return's quantiles, for quantile models."
     )
+    rearrange: bool = Field(
+        False,
+        description="Sort the quantiles of each month and asset, so that they rise with their level; how often they "
+        "crossed before is measured either way.",
+    )
 
     @field_validator("horizon", mode="before")
     @classmethod

@@ -25,7 +25,7 @@ from factor_ray.evaluation import (
     sort_portfolios,
 )
 from factor_ray.experiment import PortfolioSettings
-from factor_ray.tables import PREDICTIVE, TOTAL, Forecast
+from factor_ray.tables import TOTAL, Forecast
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -44,9 +44,9 @@ def measure_returns(
 
 
 def measure_quantiles(panel: Panel, forecast: Forecast, target_N: FloatArray) -> dict[str, Any]:
-    """Return how good one level of a quantile forecast was, by kind: predictive, and total where there is one."""
+    """Return how good one level of a quantile forecast was, by kind; ``total`` where there is one."""
     found = {}
-    for kind, values_n in ((PREDICTIVE, forecast.returns), (TOTAL, forecast.total)):
+    for kind, values_n in ((forecast.kind, forecast.returns), (TOTAL, forecast.total)):
         if values_n is not None:
             frame = _outcomes(panel, forecast, values_n, target_N).assign(tau=forecast.tau)
             found[kind] = quantile_statistics(frame, by=["tau"]).iloc[0].to_dict()

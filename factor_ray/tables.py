@@ -49,6 +49,8 @@ class Forecast:
     consensus : float32 array (n, C) or None
     tau : float or None
         Level of a quantile; None for a forecast of the mean.
+    kind : str
+        What ``returns`` are: predictive unless they were fitted to the months that they are of.
     total : float32 array (n,) or None
         What a factor model makes of the test months once their returns are known: a fit, no forecast.
     coefficients : sequence of float64 array (C,)
@@ -63,6 +65,7 @@ class Forecast:
     tau: float | None = None
     total: FloatArray | None = None
     coefficients: Sequence[npt.NDArray[np.float64]] = ()
+    kind: str = PREDICTIVE
 
 
 def forecasts_of(quest: Quest, inputs: Inputs, store: CellStore, ensemble: EnsembleSettings) -> Iterator[Forecast]:
@@ -141,7 +144,7 @@ def forecast_tables(panel: Panel, forecast: Forecast, target_N: FloatArray) -> I
 
     ``prediction`` is null where the model knows nothing of an asset; ``realized`` is null where it is not yet known.
     """
-    for kind, values in ((PREDICTIVE, forecast.returns), (TOTAL, forecast.total)):
+    for kind, values in ((forecast.kind, forecast.returns), (TOTAL, forecast.total)):
         if values is None:
             continue
         level = {} if forecast.tau is None else {"tau": pa.array(np.full(len(forecast.rows), forecast.tau))}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -33,6 +35,36 @@ def trivial_forecasts(panel: Panel, target_N: FloatArray, horizon: int) -> dict[
         "historical_mean": _historical_mean(panel, target_N, horizon),
         "last_value": _last_value(panel, target_N, horizon),
     }
+
+
+def trivial_quantiles(
+    panel: Panel, target_N: FloatArray, horizon: int, taus: Sequence[float], rows: npt.NDArray[np.int64]
+) -> dict[str, FloatArray]:
+    """Return the quantiles of some rows that need no model.
+
+    Parameters
+    ----------
+    panel, target_N, horizon
+        As in :func:`trivial_forecasts`.
+    taus : sequence of float
+        The L levels.
+    rows : int array (n,)
+
+    Returns
+    -------
+    dict of name to float32 array (L, n)
+        ``zero``; ``historical_quantile``, the pooled quantile of all targets known at formation, NaN where none is.
+    """
+    month_n = panel.row_months[rows]
+    pooled_Ln = np.full((len(taus), len(rows)), np.nan, dtype=np.float32)
+    for month in np.unique(month_n):
+        known = target_N[: panel.rows(int(panel.months[0]), int(month) - horizon).stop]
+        known = known[np.isfinite(known)]
+        if len(known):
+            # The least value at which the distribution function reaches tau: it minimises the pinball loss.
+            quantile_L = np.quantile(known, np.asarray(taus), method="inverted_cdf")
+            pooled_Ln[:, month_n == month] = quantile_L.astype(np.float32)[:, None]
+    return {"zero": np.zeros_like(pooled_Ln), "historical_quantile": pooled_Ln}
 
 
 def _historical_mean(panel: Panel, target_N: FloatArray, horizon: int) -> FloatArray:

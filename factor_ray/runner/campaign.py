@@ -67,7 +67,10 @@ def quest_key(horizon: int, tau: float | None) -> str:
 
 @dataclass(frozen=True)
 class CellNames:
-    """Names cells of one model and horizon by all that they depend on."""
+    """Names cells of one model and horizon by all that they depend on.
+
+    ``whole`` is all that any window learns or is judged by, as one set of training months; ``whole_data`` its digest.
+    """
 
     model: str
     horizon: int
@@ -75,6 +78,8 @@ class CellNames:
     data: Sequence[str]
     states: Sequence[str]
     seed: int
+    whole: Window
+    whole_data: str
 
     @classmethod
     def of(cls, model: str, horizon: int, inputs: Inputs, digests: Digests, seed: int) -> CellNames:
@@ -82,7 +87,9 @@ class CellNames:
         windows = inputs.windows[horizon]
         data = [digests.data(horizon, window) for window in windows]
         states = [digests.state(z, w) for z, w in zip(inputs.states[horizon], windows, strict=True)]
-        return cls(model, horizon, windows, data, states, seed)
+        last = (windows[-1].validation or windows[-1].train)[1]
+        whole = Window(train=(windows[0].train[0], last), validation=None, test=windows[-1].test)
+        return cls(model, horizon, windows, data, states, seed, whole, digests.data(horizon, whole))
 
     def identity(self, window: int, settings: Hyperparameters, member: int) -> dict[str, Any]:
         """Return everything that a fit depends on; its digest is the cell's name."""

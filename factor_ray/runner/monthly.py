@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factor_ray.data.digests import digest
-from factor_ray.models.base import Fit, Hyperparameters
+from factor_ray.models.base import Description, Fit, Hyperparameters
 from factor_ray.models.by_month import ByMonth, CrossSection, Span
 from factor_ray.models.registry import model
 from factor_ray.runner.inputs import Digests, Inputs
@@ -124,6 +124,11 @@ class MonthlyFits:
             for w, each in zip(windows, weights, strict=True):
                 found[w] = Fit(each, {"selection": self._scores[point, w]})
         return found
+
+    def describe(self, point: Hyperparameters) -> tuple[Description, dict[int, Floats]]:
+        """Return what a selected point's estimate from all months is made of, and its fitted values by month."""
+        coefficients = self._of(self._family.month_settings(point))
+        return self._family.describe_months(point, coefficients, self._sections)
 
     def _known(self, months: tuple[int, int] | None) -> list[int]:
         return [] if months is None else [at for at in range(months[0], months[1] + 1) if at in self._sections]
