@@ -2,6 +2,7 @@
 
 from factor_ray.models.base import Fit, Hyperparameters, Model, Prediction
 from factor_ray.models.cbapm import CBAPM, CBAPMSettings
+from factor_ray.models.conditional_autoencoder import ConditionalAutoencoder, ConditionalAutoencoderSettings
 from factor_ray.models.forecasters.crossformer import Crossformer, CrossformerSettings
 from factor_ray.models.forecasters.dlinear import DLinear, DLinearSettings
 from factor_ray.models.forecasters.dy_gap import DYGAP, DYGAPSettings
@@ -22,6 +23,8 @@ __all__ = [
     "MLP",
     "STHD",
     "CBAPMSettings",
+    "ConditionalAutoencoder",
+    "ConditionalAutoencoderSettings",
     "Crossformer",
     "CrossformerSettings",
     "DLinear",

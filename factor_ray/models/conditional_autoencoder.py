@@ -21,6 +21,8 @@ from factor_ray.models.latent import Expected, LatentFitted
 class ConditionalAutoencoderSettings(Hyperparameters):
     """Hyperparameters of the conditional autoencoder."""
 
+    simpler_by: ClassVar[tuple[str, ...]] = ("factors",)
+
     factors: int = shape(5, "K: number of latent factors", ge=1)
     hidden: tuple[PositiveInt, ...] = shape(
         (32,),

@@ -35,6 +35,8 @@ _FLOOR = 1e-10  # over the mean diagonal: instruments that never vary get no wei
 class IPCASettings(Hyperparameters):
     """Hyperparameters of IPCA."""
 
+    simpler_by: ClassVar[tuple[str, ...]] = ("factors",)
+
     factors: int = shape(5, "K: number of latent factors", ge=1)
     intercept: bool = shape(
         False, "Gamma_alpha: expected returns, linear in the characteristics, that no factor pays for"

@@ -26,6 +26,7 @@ _OURS = {
     "qcf": "factor_ray.models.quantile.model_qcf:QCF",
     "qfm": "factor_ray.models.quantile.model_qfm:QFM",
     "qr_observed": "factor_ray.models.quantile.model_observed:ObservedFactors",
+    "conditional_autoencoder": "factor_ray.models.conditional_autoencoder:ConditionalAutoencoder",
 }
 
 
