@@ -13,7 +13,7 @@ from factor_ray.data.panel import Panel
 from factor_ray.evaluation.newey_west import mean_test
 from factor_ray.experiment import ModelEntry
 from factor_ray.models.registry import model
-from factor_ray.runner.space import sweeps
+from factor_ray.runner.space import label_of, sweeps
 from factor_ray.tables import PREDICTIVE, TOTAL, Forecast
 
 FloatArray = npt.NDArray[np.float32]
@@ -93,7 +93,9 @@ def _is_switch(values: Sequence[Any]) -> bool:
 
 
 def _reference(values: Sequence[Any], default: Any) -> Any:
-    return default if default in values else next((value for value in values if value), values[0])
+    written = label_of(default)  # a list in the configuration is a tuple in the settings
+    like_default = [value for value in values if label_of(value) == written]
+    return next(iter(like_default or filter(None, values)), values[0])
 
 
 def _difference(own: pd.DataFrame, full: pd.DataFrame, horizon: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, draw, grid_of, percent_axis, plain_axis, whole_axis
-from factor_ray.report.labels import Label, sign
+from factor_ray.report.labels import sign
 from factor_ray.report.search import family_trials
 
 _MOST_VALUES = 20
@@ -37,12 +37,14 @@ def validation_by_value(trials: pd.DataFrame, name: str) -> dict[int, list[float
     be comparable.
     """
     tried = trials[(trials["member"] == 0) & (trials["status"] == "ok")]
-    value = tried["hyperparameters"].map(lambda text: json.loads(text)[name])
-    best = tried.groupby(["window", value])["validation_score"].min().unstack()
-    if best.empty:
+    if tried.empty:
         return {}
+    value = tried["hyperparameters"].map(lambda text: json.loads(text)[name])
+    best = tried.assign(value=value).pivot_table(
+        index="window", columns="value", values="validation_score", aggfunc="min"
+    )
     best = best.loc[:, best.iloc[0].notna()].dropna()
-    return {int(str(at)): best[at].tolist() for at in sorted(best)}
+    return {int(str(at)): own.tolist() for at, own in best.items()}
 
 
 def _whole_numbers(contents: Contents, family: str, horizons: Sequence[int]) -> list[str]:
@@ -81,7 +83,7 @@ def _curve_figure(contents: Contents, family: str, name: str, horizons: Sequence
 
     notes = [
         "Validation score (what selection compares, lower is better): the best point of each value, mean over the "
-        f"windows in which every value was tried. Selection sees it alone."
+        "windows in which every value was tried. Selection sees it alone."
     ]
     if columns == 3 and any(kind == "r2" for _, _, kind in panels):
         notes[0] += (

@@ -30,10 +30,11 @@ def correlation_figures(contents: Contents) -> list[Figure]:
 
 def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure:
     every = own.pivot_table(index="factor", columns="series", values="correlation", sort=False)
-    strongest = every.abs().max().sort_values(ascending=False, kind="stable").index[:_MOST_SERIES]
+    size = every.abs()
     # Series that move with the same factor stand together, the strongest first.
-    whose = every[strongest].abs().idxmax()
-    shown = every[sorted(strongest, key=lambda series: (whose[series], -abs(every.loc[whose[series], series])))]
+    order = pd.DataFrame({"whose": size.idxmax(), "most": -size.max()})
+    strongest = order.sort_values("most", kind="stable").head(_MOST_SERIES)
+    shown = every[strongest.sort_values(["whose", "most"], kind="stable").index]
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.subplots()

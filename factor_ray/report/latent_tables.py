@@ -33,10 +33,10 @@ def fits_table(contents: Contents) -> Table | None:
         [*columns, "Observations fitted", "Observations forecast", "Months"],
         panels,
         [
-            "Test months, R² against zero. Total: each month's factors are realised from that month's own returns, with "
+            "Test months, R² against zero. Total: each month's factors are realised from its own returns, with "
             "loadings known before; it says how well few factors describe a month, and nothing of what was known. "
-            "Predictive: factors are expected from those realised before. Only the latter may stand beside other "
-            "models' forecasts. Factors: K of the selected points, the least and the most of the windows.",
+            "Predictive: factors are expected from those realised before. Only the latter may stand beside forecasts of "
+            "other models. Factors: K of the selected points, the least and the most of the windows.",
         ],
     )
 
