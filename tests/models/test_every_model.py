@@ -1,0 +1,176 @@
+"""What holds of every registered model, on a small market: the contract between models and what runs them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from factor_ray.data.macro import Macro
+from factor_ray.data.prepare import prepare
+from factor_ray.data.sample import Sample, WindowView, asset_numbers, observed_factors_of
+from factor_ray.data.simulation import simulate
+from factor_ray.data.targets import excess_returns, own_excess_returns
+from factor_ray.data.windows import Window, Windows
+from factor_ray.models.base import Available, Fit, Hyperparameters, Model
+from factor_ray.models.registry import model, model_names
+from factor_ray.runner.cells import CellStore
+
+SMALL = {
+    "epochs": 2,
+    "warm_up": 0,
+    "width": 4,
+    "heads": 2,
+    "layers": 1,
+    "blocks": 1,
+    "feedforward": 4,
+    "lookback": 3,
+    "patch": 2,
+    "factors": 2,
+    "correlation_months": 12,
+    "overlap": 6,
+    "iterations": 50,
+    "starts": 1,
+    "dropout": 0.2,
+}
+"""Hyperparameters that make a fit quick, of the models that have them."""
+OF_ONE = {"cbapm": {"hidden": (4,)}, "mlp": {"hidden": (4,)}}
+KNOWS_ASSETS = {"qfm", "qr_observed"}
+"""Models that know assets by their own returns, and nothing of those without enough of them."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model, its point and what it was fitted to."""
+
+    family: type[Model]
+    point: Hyperparameters
+    train: Sample
+    validation: Sample
+    months: list[Sample]
+    realised: list[Sample]
+    fit: Fit
+    before: list[str]
+
+    def forecasts(self, fit: Fit, months: list[Sample]) -> list[bytes]:
+        member = self.family.fitted(self.point, fit.weights)
+        return [returned(member.forecast(month)).tobytes() for month in months]
+
+
+def returned(prediction) -> np.ndarray:
+    parts = [part.reshape(-1) for part in (prediction.returns, prediction.consensus) if part is not None]
+    return np.concatenate(parts)
+
+
+@pytest.fixture(scope="module")
+def market() -> tuple[WindowView, Window]:
+    panel = simulate(seed=3, slots=24, months=48, characteristics=9, consensus=2, death=0.02, birth=0.4).panel
+    factors_TF = np.random.default_rng(0).normal(0, 0.04, (len(panel.months), 2)).astype(np.float32)
+    ready = prepare(panel.with_factors(Macro(panel.months, ("market", "size"), factors_TF)))
+    first = int(ready.months[0])
+    (window, *_) = Windows(first_train_end="2001-04", validation=4, test=4).split(ready.months, horizon=1)
+    state_Td = np.random.default_rng(1).standard_normal((len(ready.months), 2)).astype(np.float32)
+    view = WindowView(
+        panel=ready,
+        horizon=1,
+        target_N=excess_returns(ready, 1),
+        excess_N=own_excess_returns(ready),
+        asset_N=asset_numbers(ready),
+        state_Td=state_Td,
+        factors_TF=observed_factors_of(ready),
+        first=first,
+    )
+    return view, window
+
+
+@pytest.fixture(scope="module", params=model_names())
+def case(request, market) -> Case:
+    view, window = market
+    family = model(request.param)
+    chosen = {name: value for name, value in SMALL.items() if name in family.Settings.model_fields}
+    point = family.Settings(**chosen, **OF_ONE.get(request.param, {}))
+    train, validation = view.train(window), view.validation(window)
+    months, realised = list(view.forecast_months(window.test)), list(view.realised_months(window.test))
+    assert len(months) == 4
+    before = [digest(sample) for sample in (train, validation, *months, *realised)]
+    (fit,) = family.fit_pack([point], [7], train, validation, order_seed=1)
+    return Case(family, point, train, validation, months, realised, fit, before)
+
+
+def test_it_fits_what_it_does_not_refuse(case):
+    case.family.require(case.point, Available(characteristics=9, consensus=2, factors=2, validation=4))
+    assert case.fit.status == "ok"
+    assert np.isfinite(list(case.fit.scores.values())).all()
+    assert "selection" in case.fit.scores
+    assert case.family.name in KNOWS_ASSETS or all(np.isfinite(weight).all() for weight in case.fit.weights.values())
+    assert all(np.isfinite(values).all() for values in case.fit.history.values())
+
+
+def test_every_row_of_a_month_is_forecast(case):
+    member = case.family.fitted(case.point, case.fit.weights)
+    for month in case.months:
+        prediction = member.forecast(month)
+        assert prediction.returns is not None
+        assert prediction.returns.shape == (len(month),)
+        assert prediction.returns.dtype == np.float32
+        known = np.isfinite(returned(prediction))
+        assert known.any() if case.family.name in KNOWS_ASSETS else known.all()
+        assert np.ptp(prediction.returns[np.isfinite(prediction.returns)]) > 0
+        if prediction.consensus is not None:
+            assert prediction.consensus.shape == month.c_NC.shape
+
+
+def test_a_members_bits_do_not_depend_on_its_companions(case):
+    fields = case.family.Settings.free_names()
+    changed = {"learning_rate": 2e-2, "dropout": 0.5, "ridge": 0.1}
+    other = case.point.model_copy(update={name: value for name, value in changed.items() if name in fields})
+    _, again = case.family.fit_pack([other, case.point], [8, 7], case.train, case.validation, order_seed=1)
+    assert again.weights.keys() == case.fit.weights.keys()
+    for name, weight in case.fit.weights.items():
+        np.testing.assert_array_equal(again.weights[name], weight, err_msg=name)
+    assert again.scores == case.fit.scores
+
+
+def test_a_months_forecasts_do_not_depend_on_which_others_are_asked_for(case):
+    together = case.forecasts(case.fit, case.months)
+    assert [case.forecasts(case.fit, [month])[0] for month in case.months] == together
+    assert case.forecasts(case.fit, case.months[1::2]) == together[1::2]
+
+
+def test_weights_that_were_stored_forecast_the_same(case, tmp_path):
+    store = CellStore(tmp_path)
+    store.write("ab" * 16, case.fit, {"model": case.family.name})
+    read = store.read("ab" * 16)
+    assert case.forecasts(read, case.months) == case.forecasts(case.fit, case.months)
+    assert read.scores == case.fit.scores
+
+
+def test_what_is_realised_has_a_value_for_every_row_or_is_not_there(case):
+    member = case.family.fitted(case.point, case.fit.weights)
+    for month, realised in zip(case.months, case.realised, strict=True):
+        found = member.total(realised)
+        member.forecast(month)
+        assert found is None or found.shape == (len(realised),)
+        without = member.total(dataclasses.replace(realised, y_N=np.full(len(realised), np.nan, np.float32)))
+        assert (without is None) == (found is None)
+        # Without targets nothing is realised, but by a model whose factors are observed: it does not look at them.
+        assert without is None or np.isnan(without).all() or np.array_equal(without, found, equal_nan=True)
+
+
+def test_what_workers_share_is_only_read(case):
+    case.forecasts(case.fit, case.months)
+    after = [digest(sample) for sample in (case.train, case.validation, *case.months, *case.realised)]
+    assert after == case.before
+
+
+def digest(sample: Sample) -> str:
+    owners = (sample, sample.history)
+    arrays = [getattr(owner, field.name) for owner in owners for field in dataclasses.fields(owner)]
+    held = hashlib.sha256()
+    for array in arrays:
+        if isinstance(array, np.ndarray):
+            held.update(array.tobytes())
+    return held.hexdigest()
