@@ -87,7 +87,11 @@ class QuantileFactors:
         return loadings
 
     def in_sample(self, x: npt.ArrayLike, month: int) -> Floats:
-        """Quantiles (N,) in a month of estimation, with that month's factors of step 2: a fit, not a forecast."""
+        """Quantiles (N,) in a month of estimation, with that month's factors of step 2: a fit, not a forecast.
+
+        Their level is step 1's: a large ridge shrinks it, and with a small ridge a share of up to about P / N too many
+        returns lies beyond them in a tail. :meth:`total` refits the factors and has neither error.
+        """
         return np.asarray(self.loadings(x) @ self.factors[month], dtype=np.float64)
 
     def predictive(self, x: npt.ArrayLike) -> Floats:
