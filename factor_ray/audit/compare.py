@@ -158,10 +158,16 @@ def _panels_differ(stage: str, ours: Panel, theirs: Panel, month: int, exact: bo
         for name, mine, other in zip(names, left, right, strict=True):
             if (at := _first(mine, other, exact)) is not None:
                 yield Parting(stage, name, f"differs from {format_month(one.row_months[at[0]])} on")
-    if one.macro is not None and two.macro is not None:
-        for name, mine, other in zip(one.macro.names, one.macro.values.T, two.macro.values.T, strict=True):
+    for what, ours_by_month, theirs_by_month in (
+        ("macro series", one.macro, two.macro),
+        ("observed factor", one.factors, two.factors),
+    ):
+        if ours_by_month is None or theirs_by_month is None:
+            continue
+        columns = zip(ours_by_month.names, ours_by_month.values.T, theirs_by_month.values.T, strict=True)
+        for name, mine, other in columns:
             if (at := _first(mine, other, exact)) is not None:
-                yield Parting(stage, f"macro series {name}", f"differs from {format_month(one.months[at[0]])} on")
+                yield Parting(stage, f"{what} {name}", f"differs from {format_month(one.months[at[0]])} on")
 
 
 def _states_differ(

@@ -100,6 +100,14 @@ def _from_files(data: AnyFileData, loaded: Loaded, month: int, change: Change, f
             copies.append(_copied_macro(source, month, change, folder / f"macro-{number}"))
             told.append(f"a copy of {Path(source.path).name}")
         updates["macro"] = tuple(copies) if isinstance(data.macro, tuple) else copies[0]
+    if data.factors:
+        updates["factors"] = tuple(
+            file.model_copy(
+                update={"path": str(perturbed_copy(Path(file.path), month, change, folder / f"factors-{n}"))}
+            )
+            for n, file in enumerate(data.factors)
+        )
+        told += [f"a copy of {Path(file.path).name}" for file in data.factors]
     found = load(data.model_copy(update=updates))
     if not in_files and loaded.panel.macro is not None:
         macro = _perturb_macro(loaded.panel.macro, month, change).on(found.panel.months)

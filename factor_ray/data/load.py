@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -11,10 +11,11 @@ from factor_ray.data.lineage import describe_files, describe_months
 from factor_ray.data.macro import Macro
 from factor_ray.data.macro_sources import read_macro
 from factor_ray.data.panel import Panel
-from factor_ray.data.settings import AnyFileData, DailyPricesData, OpenapData, SimulatedData, TableData
+from factor_ray.data.settings import AnyFileData, DailyPricesData, FactorFile, OpenapData, SimulatedData, TableData
 from factor_ray.data.simulation import simulate
 from factor_ray.data.simulation_truth import Truth
 from factor_ray.data.sources.daily_panel import daily_prices
+from factor_ray.data.sources.factors import observed_factors
 from factor_ray.data.sources.openap import openap
 from factor_ray.data.sources.portfolio_panel import french_portfolios
 from factor_ray.data.sources.table import table
@@ -53,6 +54,10 @@ def load(settings: SimulatedData | AnyFileData) -> Loaded:
     if macro is not None:
         lineage["macro"] = macro_lineage
     notes += panel.notes
+    if settings.factors:
+        panel, own_notes = _with_factors(panel, settings.factors)
+        lineage["factors"] = {"files": [found for file in settings.factors for found in describe_files(file.path)]}
+        notes += own_notes
     if not panel.has_risk_free:
         notes.append("No risk-free rate was given: returns are taken as excess returns and compounded as they are.")
     if not panel.has_market_cap:
@@ -64,12 +69,18 @@ def read_panel(settings: AnyFileData, macro: Macro | None) -> Panel:
     """Read a panel from the files that a `data` section names."""
     if isinstance(settings, TableData):
         return table(settings.path, **settings.columns.model_dump(), macro=macro)
-    chosen = settings.model_dump(exclude={"source", "macro"})
+    chosen = settings.model_dump(exclude={"source", "macro", "factors"})
     if isinstance(settings, OpenapData):
         return openap(**chosen, macro=macro)
     if isinstance(settings, DailyPricesData):
         return daily_prices(**chosen, macro=macro)
     return french_portfolios(**chosen, macro=macro)
+
+
+def _with_factors(panel: Panel, files: Sequence[FactorFile]) -> tuple[Panel, list[str]]:
+    """Join observed factors by month; return the panel with them, and what is to be known of their files."""
+    frame = observed_factors({file.path: file.columns for file in files})
+    return panel.with_factors(Macro.from_frame(frame, lag=0)), list(frame.attrs["notes"])
 
 
 def _lineage(settings: AnyFileData, panel: Panel) -> dict[str, Any]:

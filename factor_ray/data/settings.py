@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from factor_ray.data.months import parse_month
 from factor_ray.data.panel_rules import Frequency
 from factor_ray.data.simulation_settings import SimulationSettings
+from factor_ray.data.sources.factors import Unit
 
 Names = tuple[str, ...]
 
@@ -60,6 +61,18 @@ OneOrMoreMacro = Annotated[
 ]
 
 
+class FactorFile(BaseModel):
+    """Observed factor returns from one file, dated by the month in which they were earned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(description="One of French's files, or a plain monthly table: CSV, xlsx with one sheet, Parquet.")
+    columns: dict[str, Unit] = Field(
+        min_length=1,
+        description="Unit of each column to read: percent, decimal, or level for what is no return.",
+    )
+
+
 class SimulatedData(SimulationSettings):
     """The simulated market: no file, and a known truth."""
 
@@ -76,6 +89,10 @@ class FileData(BaseModel):
     macro: OneOrMoreMacro | None = Field(
         None, description="Macro series by month from other files: one source, or a list that is joined by month."
     )
+    factors: tuple[FactorFile, ...] = Field(
+        (),
+        description="Observed factor returns (qr_observed fits assets to them): files, each with its columns' units.",
+    )
 
     @property
     def macro_sources(self) -> tuple[FredMd | GoyalWelch | MonthlyTable, ...]:
@@ -87,7 +104,8 @@ class FileData(BaseModel):
     def paths(self) -> dict[str, str]:
         """Return every path that is read, by its key as ``--set`` takes it."""
         own = {f"data.{key}": path for key in self.path_keys if (path := getattr(self, key)) is not None}
-        return own | {f"data.{key}": source.path for key, source in self._macro_by_key().items()}
+        factors = {f"data.factors.{position}.path": file.path for position, file in enumerate(self.factors)}
+        return own | {f"data.{key}": source.path for key, source in self._macro_by_key().items()} | factors
 
     def with_paths(self, changed: Callable[[str], str]) -> dict[str, Any]:
         """Return the section as plain values, its paths changed."""
@@ -96,6 +114,8 @@ class FileData(BaseModel):
             values[key] = None if values[key] is None else changed(values[key])
         for written in values["macro"] if isinstance(values["macro"], list) else [values["macro"] or {}]:
             written |= {"path": changed(written["path"])} if written else {}
+        for written in values["factors"]:
+            written["path"] = changed(written["path"])
         return values
 
     def _macro_by_key(self) -> dict[str, FredMd | GoyalWelch | MonthlyTable]:
