@@ -28,8 +28,8 @@ def correlation_frame(panel: Panel, macro: Macro, described: Described) -> pd.Da
     Returns
     -------
     DataFrame
-        ``model``, ``horizon``, ``factor`` (from 1), ``series``, ``correlation`` and ``months``: those in which both
-        are known. Series that share fewer than 24 months with a factor or do not vary in them are left out.
+        ``model``, ``horizon``, ``tau``, ``factor`` (from 1), ``series``, ``correlation`` and ``months``: those in which
+        both are known. Series that share fewer than 24 months with a factor or do not vary in them are left out.
     """
     earned = (described.description.months + panel.months[0] + described.horizon).astype(np.int32)
     span = np.arange(earned.min(), earned.max() + 1, dtype=np.int32)
@@ -41,5 +41,5 @@ def correlation_frame(panel: Panel, macro: Macro, described: Described) -> pd.Da
             x_t, y_t = values_T[known_T], series_T[known_T]
             if len(x_t) >= _FEWEST_MONTHS and np.ptp(x_t) > 0 and np.ptp(y_t) > 0:
                 correlation = float(np.corrcoef(x_t, y_t)[0, 1])
-                rows.append((described.model, described.horizon, position + 1, name, correlation, len(x_t)))
-    return pd.DataFrame(rows, columns=["model", "horizon", "factor", "series", "correlation", "months"])
+                rows.append((*described.keys.values(), position + 1, name, correlation, len(x_t)))
+    return pd.DataFrame(rows, columns=[*described.keys, "factor", "series", "correlation", "months"])

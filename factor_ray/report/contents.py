@@ -71,7 +71,7 @@ class Contents:
 
     @cached_property
     def correlations(self) -> pd.DataFrame | None:
-        """``correlations.parquet``; None where there are no factors of means or no macro series."""
+        """``correlations.parquet``; None where there are no factors or no macro series."""
         return self._table("correlations")
 
     @cached_property

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, draw
-from factor_ray.report.factor_figures import SIGNED, titled
+from factor_ray.report.factor_figures import SIGNED, own_tables, titled
 from factor_ray.report.labels import Label
 from factor_ray.report.numbers import decimal
 
@@ -19,17 +19,11 @@ _MOST_SERIES = 20
 
 def correlation_figures(contents: Contents) -> list[Figure]:
     """Draw each model's factors against the macro series that they move with most, as a map of colours."""
-    table = contents.correlations
-    if table is None:
-        return []
-    return [
-        _correlation_figure(Label.read(str(model)), int(str(horizon)), own)
-        for (model, horizon), own in table.groupby(["model", "horizon"], sort=False)
-    ]
+    return [_correlation_figure(label, horizon, own) for label, horizon, own in own_tables(contents.correlations)]
 
 
 def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure:
-    every = own.pivot_table(index="factor", columns="series", values="correlation", sort=False)
+    every = own.pivot_table(index=["level", "factor"], columns="series", values="correlation", sort=False)
     size = every.abs()
     # Series that move with the same factor stand together, the strongest first.
     order = pd.DataFrame({"whose": size.idxmax(), "most": -size.max()})
@@ -45,7 +39,7 @@ def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure
                 text = decimal(value).replace("0.", ".", 1)
                 axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
         axes.set_ylim(len(shown), 0)
-        axes.set_yticks(np.arange(len(shown)) + 0.5, [f"Factor {factor}" for factor in shown.index])
+        axes.set_yticks(np.arange(len(shown)) + 0.5, [_factor(*key) for key in shown.index])
         axes.set_xticks(np.arange(len(shown.columns)) + 0.5, list(shown.columns), rotation=45, ha="right", fontsize=7.5)
         axes.tick_params(length=0)
         axes.grid(visible=False)
@@ -62,3 +56,7 @@ def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure
     ]
     title = titled("Correlations with macro series", label, horizon).replace("series of", "series of the factors of")
     return draw(f"correlations-{label.full}-{horizon}", title, 1.1 + 0.27 * len(shown), paint, notes)
+
+
+def _factor(level: str, factor: int) -> str:
+    return f"τ = {level}, factor {factor}" if level else f"Factor {factor}"

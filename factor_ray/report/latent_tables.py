@@ -35,7 +35,7 @@ def fits_table(contents: Contents) -> Table | None:
         [
             "Test months, R² against zero. Total: each month's factors are realised from its own returns, with "
             "loadings known before; it says how well few factors describe a month, and nothing of what was known. "
-            "Predictive: factors are expected from those realised before. Only the latter may stand beside forecasts of "
+            "Predictive: factors are expected from those realised before. Only the latter may stand beside those of "
             "other models. Factors: K of the selected points, the least and the most of the windows.",
         ],
     )
