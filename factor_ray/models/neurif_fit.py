@@ -21,6 +21,7 @@ from factor_ray.models.neurif_attention import sinusoids
 from factor_ray.models.neurif_network import Loadings, part_of
 from factor_ray.models.neurif_task import NeurIFTask
 from factor_ray.training.adam import StepSettings
+from factor_ray.training.batches import shared_tensor
 from factor_ray.training.cpu import one_thread
 from factor_ray.training.loop import train as train_stack
 from factor_ray.training.schedule import Schedule
@@ -85,8 +86,8 @@ def frozen_loadings(point: NeurIFSettings, weights: Weights) -> OfRows:
     network = Loadings(point, characteristics, ("induced" if induced else "exact") if point.spatial else None).eval()
 
     def loadings(history: History, rows: slice) -> npt.NDArray[np.float32]:
-        x_NP = torch.from_numpy(np.ascontiguousarray(history.x_HP[rows]))
-        position_Nd = sinusoids(torch.from_numpy(history.asset_H[rows]), point.width)
+        x_NP = shared_tensor(history.x_HP[rows])
+        position_Nd = sinusoids(shared_tensor(history.asset_H[rows]), point.width)
         with torch.no_grad(), one_thread():
             linear_NK, beyond_NK = functional_call(network, tensors, (x_NP, position_Nd, [(0, len(x_NP))]))
         return np.asarray(linear_NK if beyond_NK is None else linear_NK + beyond_NK)

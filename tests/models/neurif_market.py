@@ -23,6 +23,8 @@ def market(
     x_NP, y_N, asset_N = (np.concatenate(column) for column in zip(*parts, strict=True))
     month_N = np.repeat(np.arange(first, last, dtype=np.int32), [len(part[1]) for part in parts])
     nothing = np.zeros((last, 0), np.float32)
+    for array in (x_NP, y_N, asset_N, month_N):
+        array.flags.writeable = False  # as in memory that workers share
     history = History(x_NP, month_N, asset_N, np.full_like(y_N, np.nan), y_N, nothing)
     return Sample(x_NP, month_N, nothing, y_N, np.zeros((len(y_N), 0), np.float32), history)
 

@@ -15,6 +15,8 @@ import torch
 from neurif_market import GAMMA_IK, factor_of, market
 from pydantic import ValidationError
 
+from factor_ray.data.simulation import simulate
+from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
 from factor_ray.models.base import Available
 from factor_ray.models.ensemble import FittedMember, ensemble_forecast
@@ -270,6 +272,16 @@ def test_its_description_follows_the_planted_factors():
     design = np.column_stack([np.ones(48), described.factors])
     fit_TK = design @ np.linalg.lstsq(design, planted_TK, rcond=None)[0]
     assert (1 - (planted_TK - fit_TK).var(0) / planted_TK.var(0) > 0.9).all()
+
+
+def test_a_notebook_fits_and_forecasts():
+    panel = simulate(slots=20, months=48, characteristics=9).panel
+    window = Windows(first_train_end="2000-06", validation=6, test=6).split(panel.months.tolist())[0]
+    model = NeurIF(**{**TINY, "epochs": 2}, members=2).fit(panel, window)
+    frame = model.predict(panel)
+    assert np.isfinite(frame["prediction"]).all()
+    alone = model.predict(panel, (window.test[1], window.test[1]))
+    assert alone["prediction"].tolist() == frame["prediction"].tolist()[-len(alone) :]
 
 
 # What it refuses

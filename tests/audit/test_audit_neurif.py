@@ -1,0 +1,30 @@
+"""NeurIF looks nowhere ahead: loadings, realised factors and forecasts use nothing that was not known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from factor_ray.audit import audit_experiment
+from factor_ray.configuration import parse
+from factor_ray.experiment import Experiment
+from factor_ray.runner.cells import CellStore
+
+SETTINGS: dict[str, Any] = {
+    "name": "audited",
+    "data": {"source": "simulated", "slots": 24, "months": 60, "characteristics": 9, "macro_series": 6},
+    "target": {"horizon": [1, 3]},
+    "windows": {"first_train_end": "2000-06", "validation": 6, "test": 8},
+    "macro_state": {"kind": "none"},
+    "models": [{"name": "neurif", "factors": 2, "width": 8, "heads": 2, "blocks": 1, "epochs": 2}],
+    "ensemble": {"members": 2},
+}
+
+
+def test_neurif_passes_the_audit(tmp_path: Path) -> None:
+    experiment = Experiment.from_configuration(parse(yaml.safe_dump(SETTINGS), "audited.yaml"))
+    verdict = audit_experiment(experiment, CellStore(tmp_path / "cells"))
+    assert verdict.passed, verdict.describe()
+    assert len(verdict.months) == 3
