@@ -104,7 +104,7 @@ class Encoder(nn.Module):
 
 def positions(*size: int) -> nn.Parameter:
     """Return learned positions, drawn from N(0, 0.02^2) as in BERT and PatchTST."""
-    place = nn.Parameter(nn.Linear(size[-1], 1).weight.new_empty(*size))
+    place = nn.Parameter(torch.empty(*size))
     nn.init.normal_(place, std=0.02)
     return place
 
