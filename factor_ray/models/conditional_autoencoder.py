@@ -110,8 +110,8 @@ class ConditionalAutoencoder(Estimator):
         Returns
         -------
         list of Fit
-            ``scores`` holds ``selection`` (the loss of the total fit over that of zero, which also stops the training)
-            and ``total_r2`` (its complement), both on the validation rows.
+            ``scores`` holds, on the validation rows, ``selection``, the loss of what factors realised without an
+            asset leave of its return over that of zero, which also stops the training, and ``total_r2``, plain.
 
         Raises
         ------

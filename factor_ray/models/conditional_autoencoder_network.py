@@ -23,6 +23,7 @@ from factor_ray.models.latent import (
     OfRows,
     history_of,
     identification,
+    left_out_loss_ratio,
     months_of,
     realised_months,
     rotate_loadings,
@@ -57,7 +58,7 @@ def fit_stack(
     first = points[0]
     schedule = Schedule(first.epochs, first.patience, first.warm_up, first.plateau_patience, first.plateau_factor)
     settings = [StepSettings(point.learning_rate, clip=point.gradient_clip) for point in points]
-    return [_fit(member, train) for member in train_stack(task, settings, schedule, device=device)]
+    return [_fit(member, train, validation) for member in train_stack(task, settings, schedule, device=device)]
 
 
 def loadings(weights: Mapping[str, npt.NDArray[np.floating]]) -> OfRows:
@@ -167,20 +168,21 @@ class AutoencoderTask:
         return loss[None]
 
     def validate(self, through: Pass) -> dict[str, Tensor]:
-        """Return the validation loss of the total fit over that of zero: (1,)."""
-        ratio = total_loss_ratio(_of_rows(through.weights), self._validation)
+        """Return the validation loss of the fit without an asset's own return over that of zero: (1,)."""
+        ratio = left_out_loss_ratio(_of_rows(through.weights), self._validation)
         return {"validation_loss": torch.tensor([ratio], dtype=torch.float64)}
 
 
-def _fit(trained: TrainedMember, train: Sample) -> Fit:
-    ratio = float("inf") if trained.diverged else trained.best["validation_loss"]
-    return Fit(
-        weights=trained.weights if trained.diverged else _identified(trained.weights, train),
-        scores={"selection": ratio, "total_r2": 1 - ratio},
-        history=trained.history,
-        status="diverged" if trained.diverged else "ok",
-        seconds=trained.seconds,
-    )
+def _fit(trained: TrainedMember, train: Sample, validation: Sample) -> Fit:
+    if trained.diverged:
+        scores = {"selection": float("inf"), "total_r2": float("-inf")}
+        return Fit(trained.weights, scores, trained.history, "diverged", trained.seconds)
+    weights = _identified(trained.weights, train)
+    scores = {
+        "selection": trained.best["validation_loss"],
+        "total_r2": 1 - total_loss_ratio(loadings(weights), validation),
+    }
+    return Fit(weights, scores, trained.history, seconds=trained.seconds)
 
 
 def _identified(weights: Weights, train: Sample) -> Weights:

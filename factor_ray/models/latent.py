@@ -40,7 +40,7 @@ def realised_factors(
     Parameters
     ----------
     loadings_NK, y_N : float arrays
-        Rows whose return is missing are left out.
+        Rows whose return or loadings are missing are left out.
     ridge : float
         eps over the mean diagonal of Lambda'Lambda.
 
@@ -49,7 +49,7 @@ def realised_factors(
     float64 array (K,)
         NaN where fewer than K returns are known; 0 where all loadings are.
     """
-    known_N = np.isfinite(y_N)
+    known_N = np.isfinite(y_N) & np.isfinite(loadings_NK).all(axis=1)
     loadings_nK, y_n = loadings_NK[known_N].astype(np.float64), y_N[known_N].astype(np.float64)
     count, factors = loadings_nK.shape
     if count < factors:
@@ -76,9 +76,9 @@ def left_out_residuals(loadings_NK: npt.NDArray[np.floating[Any]], y_N: npt.NDAr
     Returns
     -------
     float64 array (N,)
-        NaN where the return is missing, or where the other assets are too few to realise the factors.
+        NaN where the return or the loadings are missing, or where the other assets are too few to realise the factors.
     """
-    known_N = np.isfinite(y_N)
+    known_N = np.isfinite(y_N) & np.isfinite(loadings_NK).all(axis=1)
     loadings_nK, y_n = loadings_NK[known_N].astype(np.float64), y_N[known_N].astype(np.float64)
     residual_N = np.full(len(y_N), np.nan)
     if len(y_n) <= loadings_nK.shape[1]:

@@ -83,7 +83,7 @@ def test_a_hidden_layer_beats_ipca_where_loadings_are_bent(bent_fit):
 def test_the_score_is_that_of_the_rotated_weights_and_of_the_best_epoch(bent_fit):
     _, (found, _) = bent_fit
     validation = BENT[1]
-    of_rows, errors, squares = loadings(found.weights), 0.0, 0.0
+    of_rows, errors, left_out, squares = loadings(found.weights), 0.0, 0.0, 0.0
     for month in range(24):
         rows = np.flatnonzero(validation.month_N == month)
         beta_nK, y_n = of_rows(validation.history, slice(rows[0], rows[-1] + 1)), validation.y_N[rows]
@@ -91,8 +91,13 @@ def test_the_score_is_that_of_the_rotated_weights_and_of_the_best_epoch(bent_fit
         beta_nK, y_n = beta_nK[known].astype(float), y_n[known].astype(float)
         errors += np.square(y_n - beta_nK @ np.linalg.lstsq(beta_nK, y_n, rcond=None)[0]).sum()
         squares += np.square(y_n).sum()
-    assert found.scores["selection"] == pytest.approx(errors / squares, rel=1e-4)
+        for asset in range(len(y_n)):
+            others = np.arange(len(y_n)) != asset
+            factors_K = np.linalg.lstsq(beta_nK[others], y_n[others], rcond=None)[0]
+            left_out += (y_n[asset] - beta_nK[asset] @ factors_K) ** 2
+    assert found.scores["selection"] == pytest.approx(left_out / squares, rel=1e-4)
     assert found.scores["selection"] == min(found.history["validation_loss"])
+    assert found.scores["total_r2"] == pytest.approx(1 - errors / squares, rel=1e-4)
 
 
 def test_factors_are_identified_and_realised_from_the_loadings(bent_fit):

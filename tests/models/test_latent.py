@@ -81,6 +81,10 @@ def test_factors_are_those_of_a_regression_on_what_is_known():
     known = np.isfinite(y_N)
     expected = np.linalg.lstsq(loadings_NK[known], y_N[known], rcond=None)[0]
     np.testing.assert_allclose(realised_factors(loadings_NK, y_N), expected, rtol=1e-6)
+    loadings_NK[5, 1] = np.nan
+    known[5] = False
+    expected = np.linalg.lstsq(loadings_NK[known], y_N[known], rcond=None)[0]
+    np.testing.assert_allclose(realised_factors(loadings_NK, y_N), expected, rtol=1e-6)
     y_N[1:] = np.nan
     assert np.isnan(realised_factors(loadings_NK, y_N)).all()
     np.testing.assert_array_equal(realised_factors(np.zeros((5, K)), np.ones(5)), 0.0)
