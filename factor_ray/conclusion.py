@@ -122,7 +122,7 @@ def _forecasts(
     horizon: int,
     trivial: Mapping[str, FloatArray],
 ) -> Iterator[Forecast]:
-    """Yield a horizon's forecasts of means: the searched models', the trivial ones and, where it is known, the truth."""
+    """Yield a horizon's forecasts of means: the searched models', the trivial ones and, the truth where it is known."""
     for quest in campaign.quests:
         if quest.horizon == horizon and quest.tau is None:
             yield from forecasts_of(quest, inputs, campaign.store, experiment.ensemble)

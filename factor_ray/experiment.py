@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from factor_ray.configuration import Configuration, read
 from factor_ray.data.preprocess import Preprocess
-from factor_ray.data.settings import DataSettings, SimulatedData
+from factor_ray.data.settings import AnySimulatedData, DataSettings
 from factor_ray.data.universe import Universe
 from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
@@ -227,7 +227,7 @@ class Experiment(BaseModel):
         InputError
             Naming the key and the remedy.
         """
-        if not in_ray_job() or isinstance(self.data, SimulatedData):
+        if not in_ray_job() or isinstance(self.data, AnySimulatedData):
             return
         for key, path in self.data.paths().items():
             if not Path(path).is_absolute():

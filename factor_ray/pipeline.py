@@ -19,7 +19,7 @@ from factor_ray.console import Console
 from factor_ray.data.load import Loaded, load
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
-from factor_ray.data.settings import SimulatedData
+from factor_ray.data.settings import AnySimulatedData
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment
 from factor_ray.measures import portfolio_weights, require_portfolios
@@ -133,7 +133,7 @@ def describe(experiment: Experiment, loaded: Loaded, windows: Mapping[int, Seque
     panel = loaded.panel
     config = experiment.model_copy(update={"output": str(experiment.directory.parent.resolve())})
     values = config.model_dump(mode="json", by_alias=True)
-    if not isinstance(experiment.data, SimulatedData):
+    if not isinstance(experiment.data, AnySimulatedData):
         values["data"] = experiment.data.with_paths(lambda path: str(Path(path).resolve()))
     return {
         "experiment": values,

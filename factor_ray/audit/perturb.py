@@ -22,12 +22,12 @@ from factor_ray.data.macro import Macro
 from factor_ray.data.months import format_month, to_months
 from factor_ray.data.settings import (
     AnyFileData,
+    AnySimulatedData,
     DailyPricesData,
     FredMd,
     GoyalWelch,
     MonthlyTable,
     OpenapData,
-    SimulatedData,
     TableData,
 )
 from factor_ray.errors import InputError
@@ -63,7 +63,7 @@ def perturbed(experiment: Experiment, loaded: Loaded, month: int, change: Change
         And what was perturbed, for the verdict.
     """
     data = experiment.data
-    if not isinstance(data, SimulatedData) and any(getattr(data, key) is not None for key in data.path_keys):
+    if not isinstance(data, AnySimulatedData) and any(getattr(data, key) is not None for key in data.path_keys):
         try:
             return _from_files(data, loaded, month, change, scratch / f"{change}-{format_month(month)}")
         except InputError as error:

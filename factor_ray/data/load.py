@@ -11,7 +11,17 @@ from factor_ray.data.lineage import describe_files, describe_months
 from factor_ray.data.macro import Macro
 from factor_ray.data.macro_sources import read_macro
 from factor_ray.data.panel import Panel
-from factor_ray.data.settings import AnyFileData, DailyPricesData, FactorFile, OpenapData, SimulatedData, TableData
+from factor_ray.data.quantile_simulation import quantile_panel
+from factor_ray.data.settings import (
+    AnyFileData,
+    AnySimulatedData,
+    DailyPricesData,
+    FactorFile,
+    OpenapData,
+    SimulatedData,
+    SimulatedQuantilesData,
+    TableData,
+)
 from factor_ray.data.simulation import simulate
 from factor_ray.data.simulation_truth import Truth
 from factor_ray.data.sources.daily_panel import daily_prices
@@ -31,7 +41,7 @@ class Loaded:
     notes: tuple[str, ...] = field(default=())
 
 
-def load(settings: SimulatedData | AnyFileData) -> Loaded:
+def load(settings: AnySimulatedData | AnyFileData) -> Loaded:
     """Read (or simulate) a panel.
 
     Returns
@@ -48,6 +58,9 @@ def load(settings: SimulatedData | AnyFileData) -> Loaded:
     if isinstance(settings, SimulatedData):
         market = simulate(**settings.model_dump(exclude={"source"}))
         return Loaded(market.panel, {"simulated": settings.model_dump(mode="json")}, market.truth)
+    if isinstance(settings, SimulatedQuantilesData):
+        panel = quantile_panel(settings.assets, settings.months, settings.seed)
+        return Loaded(panel, {"simulated": settings.model_dump(mode="json")})
     macro, macro_lineage, notes = read_macro(settings.macro_sources)
     panel = read_panel(settings, macro)
     lineage = _lineage(settings, panel)

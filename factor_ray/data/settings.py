@@ -79,6 +79,17 @@ class SimulatedData(SimulationSettings):
     source: Literal["simulated"]
 
 
+class SimulatedQuantilesData(BaseModel):
+    """The simulated design of the QCF paper's Section 4; returns are a twentieth of its outcomes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Literal["simulated_quantiles"]
+    assets: int = Field(200, ge=1, description="N.")
+    months: int = Field(50, ge=3, description="Months whose outcomes are known.")
+    seed: int = Field(0, ge=0, description="What the random numbers start from.")
+
+
 class FileData(BaseModel):
     """What all sources that read files share."""
 
@@ -225,7 +236,9 @@ class DailyPricesData(_Dated):
     consensus: Names = Field((), description="Those of the 22 that the bottleneck predicts; never inputs.")
 
 
+AnySimulatedData = SimulatedData | SimulatedQuantilesData
 AnyFileData = TableData | OpenapData | FrenchData | DailyPricesData
 DataSettings = Annotated[
-    SimulatedData | TableData | OpenapData | FrenchData | DailyPricesData, Field(discriminator="source")
+    SimulatedData | SimulatedQuantilesData | TableData | OpenapData | FrenchData | DailyPricesData,
+    Field(discriminator="source"),
 ]

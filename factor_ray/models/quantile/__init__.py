@@ -1,5 +1,6 @@
 """Quantile regression and the models of conditional quantiles that are built on it."""
 
+from factor_ray.data.quantile_simulation import SimulatedQuantiles, simulate_quantiles
 from factor_ray.models.quantile.alignment import align
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis, index_coefficients, term_names
 from factor_ray.models.quantile.inference import IndexInference, Wald, index_inference
@@ -14,7 +15,6 @@ from factor_ray.models.quantile.qcf import (
     window_models,
 )
 from factor_ray.models.quantile.qfm import LatentQuantileFactors, fit_latent_factors, number_of_factors
-from factor_ray.models.quantile.simulation import SimulatedQuantiles, simulate_quantiles
 from factor_ray.models.quantile.single_index import recover_index, recover_indices
 from factor_ray.models.quantile.small import SmallFits, ragged_quantile_regressions, small_quantile_regressions
 from factor_ray.models.quantile.solver import QuantileFit, quantile_regression, quantile_regressions

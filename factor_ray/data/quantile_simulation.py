@@ -17,11 +17,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.stats import norm
 
+from factor_ray.data.months import month_ends
+from factor_ray.data.panel import Panel
 from factor_ray.errors import InputError
 
 Floats = npt.NDArray[np.float64]
+
+RETURN_SIZE = 0.05
+FIRST_MONTH = 360  # 2000-01
+_NAMES = ("x1", "x2", "x3")
 
 THETAS = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0]]) / np.sqrt([[3.0], [2.0]])
 
@@ -83,6 +90,32 @@ def simulate_quantiles(assets: int, months: int, seed: int) -> SimulatedQuantile
     return SimulatedQuantiles(
         x_TND, location_TN + scale_TN * rng.standard_normal(scale_TN.shape), location_TN, scale_TN
     )
+
+
+def quantile_panel(assets: int, months: int, seed: int) -> Panel:
+    """Return the design as a panel, its outcomes taken as returns of the month after their characteristics.
+
+    Returns are a twentieth of the outcomes, which reach below -1: pinball losses are then a twentieth of the paper's.
+
+    Parameters
+    ----------
+    assets, months, seed
+        As in :func:`simulate_quantiles`. The panel has one month more, whose own returns are the last outcomes.
+
+    Raises
+    ------
+    InputError
+        If assets or months are too few.
+    """
+    drawn = simulate_quantiles(assets, months, seed)
+    later_ND = np.random.default_rng([seed, 1]).uniform(-1.0, 1.0, (assets, 3))
+    x_TND = np.concatenate([drawn.x, later_ND[None]])
+    y_TN = np.concatenate([np.full((1, assets), np.nan), RETURN_SIZE * drawn.y])
+    frame = pd.DataFrame(x_TND.reshape(-1, 3), columns=list(_NAMES))
+    frame["month"] = np.repeat(month_ends(np.arange(FIRST_MONTH, FIRST_MONTH + months + 1, dtype=np.int32)), assets)
+    frame["asset"] = np.tile([f"asset_{number:04d}" for number in range(assets)], months + 1)
+    frame["return"] = y_TN.ravel()
+    return Panel.from_frame(frame, month="month", asset="asset", returns="return", characteristics=_NAMES)
 
 
 def _unit(f_T: Floats) -> Floats:
