@@ -73,7 +73,8 @@ def _curve_figure(contents: Contents, family: str, name: str, horizons: Sequence
         if any(swept[h].values()):
             panels.append((f"Total R² (a fit), h = {h}", swept[h]["total"], "r2"))
             panels.append((f"Predictive R², h = {h}", swept[h]["returns"], "r2"))
-    columns = 3 if any(kind == "r2" for _, _, kind in panels) else max(2, min(len(panels), 3))
+    is_swept = any(kind == "r2" for _, _, kind in panels)
+    columns = 3 if is_swept else max(2, min(len(panels), 3))
 
     def paint(canvas: Canvas) -> None:
         for axes, (title, points, kind) in zip(grid_of(canvas, len(panels), columns), panels, strict=True):
@@ -85,13 +86,17 @@ def _curve_figure(contents: Contents, family: str, name: str, horizons: Sequence
         "Validation score (what selection compares, lower is better): the best point of each value, mean over the "
         "windows in which every value was tried. Selection sees it alone."
     ]
-    if columns == 3 and any(kind == "r2" for _, _, kind in panels):
+    if is_swept:
         notes[0] += (
-            " R²: of each variant over the test months, against zero; lines join their means. What was best there is "
-            "known in hindsight only."
+            " R²: of each variant over the test months, against zero; lines join their means. The total grows with the "
+            "number of factors whatever they are worth; what was best is known in hindsight only."
         )
     return draw(
-        f"curve-{family}-{name}", f"{family} against {sign(name)}", 2.2 * -(-len(panels) // columns), paint, notes
+        f"curve-{family}-{name}",
+        f"Scores and fits of {family} against {sign(name)}",
+        2.2 * -(-len(panels) // columns),
+        paint,
+        notes,
     )
 
 

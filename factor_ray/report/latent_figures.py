@@ -40,7 +40,10 @@ def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure
                 axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
         axes.set_ylim(len(shown), 0)
         axes.set_yticks(np.arange(len(shown)) + 0.5, [_factor(*key) for key in shown.index])
-        axes.set_xticks(np.arange(len(shown.columns)) + 0.5, list(shown.columns), rotation=45, ha="right", fontsize=7.5)
+        names = list(shown.columns)
+        axes.set_xticks(
+            np.arange(len(names)) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=7.5
+        )
         axes.tick_params(length=0)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
@@ -55,7 +58,7 @@ def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure
         "too, and two that both persist often do."
     ]
     title = titled("Correlations with macro series", label, horizon).replace("series of", "series of the factors of")
-    return draw(f"correlations-{label.full}-{horizon}", title, 1.1 + 0.27 * len(shown), paint, notes)
+    return draw(f"correlations-{label.full}-{horizon}", title, 0.85 + 0.27 * len(shown), paint, notes)
 
 
 def _factor(level: str, factor: int) -> str:

@@ -12,6 +12,7 @@ from factor_ray.report.search import chosen_by_window
 from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading, model_row
 
 _SIGNIFICANT = 0.05
+_KINDS = ("total", "predictive")
 
 
 def fits_table(contents: Contents) -> Table | None:
@@ -19,10 +20,8 @@ def fits_table(contents: Contents) -> Table | None:
     panels = []
     for horizon in contents.horizons:
         labels = contents.models(horizon, "total")
-        totals = [contents.number(label.full, horizon, "total", "all", "r2") for label in labels]
-        best = max((total for total in totals if math.isfinite(total)), default=0.0)
         if labels:
-            rows = tuple(model_row(label, horizon, _fit_cells(contents, label, horizon, best)) for label in labels)
+            rows = tuple(model_row(label, horizon, _fit_cells(contents, label, horizon)) for label in labels)
             panels.append(Panel(horizon_heading(horizon), rows))
     if not panels:
         return None
@@ -34,9 +33,10 @@ def fits_table(contents: Contents) -> Table | None:
         panels,
         [
             "Test months, R² against zero. Total: each month's factors are realised from its own returns, with "
-            "loadings known before; it says how well few factors describe a month, and nothing of what was known. "
-            "Predictive: factors are expected from those realised before. Only the latter may stand beside those of "
-            "other models. Factors: K of the selected points, the least and the most of the windows.",
+            "loadings known before; it says how well so many factors describe a month, grows with their number, and "
+            "says nothing of what was known. Predictive: factors are expected from those realised before. Only the "
+            "latter may stand beside those of other models. Factors: K of the selected points, the least and the most "
+            "of the windows.",
         ],
     )
 
@@ -45,14 +45,18 @@ def ablation_table(contents: Contents) -> Table | None:
     """Return what each variant that lacks a part loses against the full model; None where nothing was left out."""
     panels = []
     for horizon in contents.horizons:
-        labels = contents.models(horizon, "ablation")
-        for full in dict.fromkeys(str(contents.part(label.full, horizon, "ablation", "full")) for label in labels):
-            own = [label for label in labels if contents.part(label.full, horizon, "ablation", "full") == full]
-            rows = [Row(_changes(label, Label.read(full)), _ablation_cells(contents, label, horizon)) for label in own]
-            named = [
-                Row(row.head, row.cells, "plain", label.full, horizon) for row, label in zip(rows, own, strict=True)
-            ]
-            panels.append(Panel(f"{horizon_heading(horizon)}, against {Label.read(full).text}", tuple(named)))
+        by_full: dict[Label, list[Label]] = {}
+        for label in contents.models(horizon, "ablation"):
+            full = Label.read(str(contents.part(label.full, horizon, "ablation", "full")))
+            by_full.setdefault(full, []).append(label)
+        rows = []
+        for full, lacking in by_full.items():
+            rows.append(Row(full.text, _full_cells(contents, lacking[0], horizon), "selected", full.full, horizon))
+            for label in lacking:
+                cells = _ablation_cells(contents, label, horizon)
+                rows.append(Row(_changes(label, full), cells, "variant", label.full, horizon))
+        if rows:
+            panels.append(Panel(horizon_heading(horizon), tuple(rows)))
     if not panels:
         return None
     columns = ["", "Total R², %", "Less the full, %", "t", "", "Predictive R², %", "Less the full, %", "t", ""]
@@ -105,14 +109,13 @@ def loading_portfolios_table(contents: Contents) -> Table | None:
     )
 
 
-def _fit_cells(contents: Contents, label: Label, horizon: int, best: float) -> list[Cell]:
+def _fit_cells(contents: Contents, label: Label, horizon: int) -> list[Cell]:
     def of(part: str, name: str) -> float:
         return contents.number(label.full, horizon, part, "all", name)
 
-    total = of("total", "r2")
     return [
         Cell(_factors(contents, label, horizon)),
-        Cell(percent(total), shade=max(total / best, 0.0) if best > 0 and math.isfinite(total) else 0.0),
+        Cell(percent(of("total", "r2"))),
         Cell(percent(of("returns", "r2"))),
         Cell(percent(of("returns", "r2_historical_mean"))),
         Cell(count(of("total", "observations"))),
@@ -141,19 +144,27 @@ def _changes(label: Label, full: Label) -> str:
     return ", ".join(f"{sign(name)} = {value}" for name, value in label.settings if theirs[name] != value)
 
 
+def _full_cells(contents: Contents, lacking: Label, horizon: int) -> tuple[Cell, ...]:
+    """Return the full model's row, from its comparison with a variant that lacks something."""
+    cells = []
+    for kind in _KINDS:
+        cells += [Cell(percent(contents.number(lacking.full, horizon, "ablation", kind, "full_r2")))]
+        cells += [Cell(""), Cell(""), Cell("")]
+    return (*cells, Cell(""))
+
+
 def _ablation_cells(contents: Contents, label: Label, horizon: int) -> tuple[Cell, ...]:
     cells = []
-    for kind in ("total", "predictive"):
-
-        def of(name: str, kind: str = kind) -> float:
-            return contents.number(label.full, horizon, "ablation", kind, name)
-
-        error = of("standard_error")
+    for kind in _KINDS:
+        r2, difference, error, t_statistic, p_value = (
+            contents.number(label.full, horizon, "ablation", kind, name)
+            for name in ("r2", "difference", "standard_error", "t_statistic", "p_value")
+        )
         cells += [
-            Cell(percent(of("r2"))),
-            Cell(percent(of("difference")), f"({percent(error)})" if math.isfinite(error) else ""),
-            Cell(decimal(of("t_statistic"))),
-            Cell(_verdict(of("difference"), of("p_value"))),
+            Cell(percent(r2)),
+            Cell(percent(difference), f"({percent(error)})" if math.isfinite(error) else ""),
+            Cell(decimal(t_statistic)),
+            Cell(_verdict(difference, p_value)),
         ]
     return (*cells, Cell(count(contents.number(label.full, horizon, "ablation", "predictive", "months"))))
 
