@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 
 import numpy as np
 import psutil
@@ -17,11 +18,12 @@ from factor_ray.data.targets import excess_returns
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment, ModelEntry
 from factor_ray.measures import require_portfolios
+from factor_ray.models.base import Hyperparameters
+from factor_ray.models.by_month import ByMonth
 from factor_ray.models.macro_state import MacroStateSettings
 from factor_ray.models.registry import model
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
-from factor_ray.runner.search import planned_fits
 from factor_ray.runner.space import Space
 from factor_ray.within import rows_within
 
@@ -72,8 +74,8 @@ def describe_plan(experiment: Experiment) -> str:
     lines += [
         "",
         f"fits: at most {fits:,} cells of {', '.join(entry.name for entry in experiment.models)}",
-        f"time: about {_duration(seconds / min(slots, cpus))} with {min(slots, cpus)} CPUs (an upper bound from one "
-        "timed epoch; early stopping and stored cells shorten it)",
+        f"time: about {_duration(seconds / min(slots, cpus))} with {min(slots, cpus)} CPUs (an upper bound from short "
+        "trials; early stopping and stored cells shorten it)",
         f"memory: about {memory / 1e9:.1f} GB of {psutil.virtual_memory().total / 1e9:.1f} GB; the panel takes "
         f"{panel.table.nbytes / 1e9:.2f} GB, once a node",
         f"disk: about {disk / 1e6:.0f} MB in {experiment.directory} ({stored / 1e6:.0f} MB there already)",
@@ -87,10 +89,12 @@ def _work(experiment: Experiment, windows: Mapping[int, Sequence[Window]], panel
     for entry in experiment.models:
         spaces = entry.spaces()
         for horizon, listed in windows.items():
-            fits = planned_fits(
-                len(spaces), bool(entry.search), len(listed), experiment.search, experiment.ensemble.members
-            )
-            rate, size = _probe(entry, next(iter(spaces.values())), experiment, panel, horizon, listed[0])
+            fits = stages.planned_cells(experiment, entry, listed)
+            months = stages.month_settings_of(experiment, entry)
+            if months is None:
+                rate, size = _probe(entry, next(iter(spaces.values())), experiment, panel, horizon, listed[0])
+            else:
+                rate, size = _probe_month(entry, months, experiment, panel, horizon, listed[0])
             for window, count in zip(listed, fits, strict=True):
                 rows = panel.rows(*window.train)
                 seconds += count * rate * (rows.stop - rows.start)
@@ -109,20 +113,48 @@ def _probe(
     point = space.first_point()
     if "epochs" in family.Settings.model_fields:
         point = point.model_copy(update={"epochs": _PROBED_EPOCHS})
+    view = _inputs(experiment, panel, horizon, window).view(horizon, 0)
+    train = view.train(window)
+    validation = train if window.validation is None else view.validation(window)
+    fits = family.fit_pack([point] * 2, [0, 1], train, validation, order_seed=0)
+    a_row = sum(fit.seconds for fit in fits) / (2 * len(train))
+    size = sum(values.nbytes for values in fits[0].weights.values()) + _BYTES_OF_A_HEADER
+    if "epochs" in family.Settings.model_fields:
+        a_row *= _EPOCHS_OF_A_FIT / _PROBED_EPOCHS
+    return a_row, size
+
+
+def _probe_month(
+    entry: ModelEntry,
+    settings: Sequence[Hyperparameters],
+    experiment: Experiment,
+    panel: Panel,
+    horizon: int,
+    window: Window,
+) -> tuple[float, float]:
+    """Fit the first window's last month with every setting; return seconds a row of that window, and bytes a cell."""
+    family = model(entry.name)
+    assert issubclass(family, ByMonth)
+    inputs = _inputs(experiment, panel, horizon, window)
+    months = range(window.train[1], window.train[0] - 1, -1)
+    section = next(found for month in months if (found := inputs.cross_section(horizon, month)) is not None)
+    started = perf_counter()
+    fits = family.fit_month(settings, section)
+    seconds = (perf_counter() - started) / len(settings)
+    rows = panel.rows(*window.train)
+    size = sum(values.nbytes for values in fits) / len(fits) + _BYTES_OF_A_HEADER
+    return seconds / (rows.stop - rows.start), size
+
+
+def _inputs(experiment: Experiment, panel: Panel, horizon: int, window: Window) -> Inputs:
+    """What the first window reads, its macro state left at zero."""
     last = (window.validation or window.train)[1]
     past = panel.between(int(panel.months[0]), last)
     prepared = prepare(past, experiment.preprocess, judged=window.train)
     width = 0 if panel.macro is None else _state_width(experiment.macro_state, len(panel.macro.names))
     state_Td = np.zeros((len(prepared.months), width), dtype=np.float32)
     target_N = excess_returns(panel, horizon)[rows_kept(past, prepared)]
-    inputs = Inputs.of(prepared, {horizon: target_N}, {horizon: (window,)}, {horizon: (state_Td,)})
-    view = inputs.view(horizon, 0)
-    train = view.train(window)
-    validation = train if window.validation is None else view.validation(window)
-    fits = family.fit_pack([point] * 2, [0, 1], train, validation, order_seed=0)
-    a_row = sum(fit.seconds for fit in fits) / (2 * _PROBED_EPOCHS * len(train))
-    size = sum(values.nbytes for values in fits[0].weights.values()) + _BYTES_OF_A_HEADER
-    return a_row * _EPOCHS_OF_A_FIT, size
+    return Inputs.of(prepared, {horizon: target_N}, {horizon: (window,)}, {horizon: (state_Td,)})
 
 
 def _state_width(settings: MacroStateSettings, series: int) -> int:

@@ -28,7 +28,6 @@ from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.cluster import Machines, cluster
 from factor_ray.runner.inputs import Digests, Inputs
-from factor_ray.runner.search import planned_fits
 from factor_ray.runner.shards import prepare_in_shards
 from factor_ray.runner.tracking import Tracker
 from factor_ray.runner.tuning import run_campaign
@@ -71,7 +70,11 @@ def run_experiment(experiment: Experiment) -> Run:
             run.write_description({**described, "preparation": inputs.panel.preparation})
             quests = stages.quests(experiment, inputs, digests)
             campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
-            planned = sum(plan(experiment, windows))
+            planned = sum(
+                sum(stages.planned_cells(experiment, entry, listed))
+                for entry in experiment.models
+                for listed in windows.values()
+            )
             with console.progress("fitting", planned) as advance:
 
                 def note(campaign: Campaign) -> None:
@@ -114,18 +117,6 @@ def build_inputs(
     console.stage(f"macro state: {experiment.macro_state.kind if panel.macro is not None else 'none'}")
     states = stages.macro_states(experiment.macro_state, prepared, windows, store, experiment.search.seed, console.warn)
     return Inputs.of(prepared, targets, windows, states), stages.digest_inputs(prepared, months, targets)
-
-
-def plan(experiment: Experiment, windows: Mapping[int, Sequence[Window]]) -> list[int]:
-    """Return the number of cells of each search and window, as if no two points coincided."""
-    return [
-        fits
-        for entry in experiment.models
-        for listed in windows.values()
-        for fits in planned_fits(
-            len(entry.spaces()), bool(entry.search), len(listed), experiment.search, experiment.ensemble.members
-        )
-    ]
 
 
 def describe(experiment: Experiment, loaded: Loaded, windows: Mapping[int, Sequence[Window]]) -> dict[str, Any]:

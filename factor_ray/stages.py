@@ -15,8 +15,8 @@ from factor_ray.data.sample import observed_factors_of
 from factor_ray.data.targets import excess_returns
 from factor_ray.data.windows import MonthRange, Window
 from factor_ray.errors import InputError
-from factor_ray.experiment import Experiment
-from factor_ray.models.base import Available, Fit
+from factor_ray.experiment import Experiment, ModelEntry
+from factor_ray.models.base import Available, Fit, Hyperparameters
 from factor_ray.models.by_month import ByMonth
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
 from factor_ray.models.registry import model, one_member
@@ -26,7 +26,7 @@ from factor_ray.runner.campaign import CellNames, Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Digests, Inputs, factor_digests, target_digests
 from factor_ray.runner.monthly import MonthlyFits
-from factor_ray.runner.search import search_forward
+from factor_ray.runner.search import planned_fits, search_forward
 
 MACRO_STATE_VERSION = 1
 
@@ -193,6 +193,39 @@ def monthly_fits(name: str, horizon: int, inputs: Inputs, digests: Digests) -> M
 def members_of(experiment: Experiment, name: str) -> int:
     """Return how many members a model's ensembles have: one where further ones could only repeat it."""
     return 1 if one_member(name) else experiment.ensemble.members
+
+
+def planned_cells(experiment: Experiment, entry: ModelEntry, windows: Sequence[Window]) -> list[int]:
+    """Return how many cells each window of a model takes at one horizon, as if no two points coincided.
+
+    The cells of a model that is fitted month by month are all counted with the first window.
+    """
+    levels = len(levels_of(experiment, entry.name))
+    settings = month_settings_of(experiment, entry)
+    if settings is not None:
+        last = (windows[-1].validation or windows[-1].train)[1]
+        return [levels * len(settings) * (last - windows[0].train[0] + 1)] + [0] * (len(windows) - 1)
+    fits = planned_fits(
+        len(entry.spaces()), bool(entry.search), len(windows), experiment.search, members_of(experiment, entry.name)
+    )
+    return [levels * count for count in fits]
+
+
+def month_settings_of(experiment: Experiment, entry: ModelEntry) -> list[Hyperparameters] | None:
+    """Return what the months of a model are fitted with, of one level; None for one that is fitted by windows.
+
+    Of a space that is not explored whole, its first point stands for as many as are asked for.
+    """
+    family = model(entry.name)
+    if not issubclass(family, ByMonth):
+        return None
+    points = experiment.search.points
+    found: list[Hyperparameters] = []
+    for space in entry.spaces().values():
+        listed = space.all_points(points)
+        settings = map(family.month_settings, listed or [space.first_point()])
+        found += dict.fromkeys(settings) if listed else list(settings) * points
+    return found
 
 
 def levels_of(experiment: Experiment, name: str) -> tuple[float | None, ...]:

@@ -118,7 +118,11 @@ def test_a_campaign_fits_what_was_planned(tmp_path):
         assert quest.selection is not None
         for request, score in quest.selection.scores.items():
             cell = quest.cells.name(request.window, request.point.settings, request.member)
-            assert campaign.store.read(cell).scores["selection"] == campaign.fit(quest, request).scores["selection"] == score
+            assert (
+                campaign.store.read(cell).scores["selection"]
+                == campaign.fit(quest, request).scores["selection"]
+                == score
+            )
 
 
 @pytest.mark.parametrize("pack", ["auto", 1, 2, 100])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factor_ray.data.sample import Sample
-from factor_ray.errors import InputError
+from factor_ray.errors import InputError, WorkError
 from factor_ray.models.base import Available, Description, Hyperparameters, Prediction, Weights, free, shape
 from factor_ray.models.by_month import ByMonth, CrossSection, Floats, Span
 from factor_ray.models.quantile.description import describe
@@ -89,6 +89,8 @@ class QCF(ByMonth):
         ------
         InputError
             If the ridge is 0 and the month has fewer assets than the sieve has terms.
+        WorkError
+            If the solver did not prove its optimum.
         """
         chosen = [_month_settings(each) for each in settings]
         found: dict[QCFMonthSettings, Floats] = {}
@@ -102,7 +104,10 @@ class QCF(ByMonth):
                 )
             taus, ridges = ({getattr(each, name): None for each in alike} for name in ("tau", "ridge"))
             unpenalised = () if constant else (0,)
-            (fits,) = quantile_regressions([(phi_NP, month.y_N)], list(taus), list(ridges), unpenalised)
+            try:
+                (fits,) = quantile_regressions([(phi_NP, month.y_N)], list(taus), list(ridges), unpenalised)
+            except (InputError, WorkError) as error:
+                raise type(error)(f"qcf: {month.label}, order {order}: {error}") from error
             found |= {each: fits[each.tau, each.ridge].coefficients for each in alike}
         return [found[each] for each in chosen]
 
