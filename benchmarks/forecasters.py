@@ -1,9 +1,10 @@
 """Rows a second of every forecaster on a window of months, and the memory of a large panel's windows.
 
-    python benchmarks/forecasters.py [--batches 4] [--rounds 3]
+    OMP_NUM_THREADS=1 python benchmarks/forecasters.py [--batches 4] [--rounds 3]
 
 Models have their default hyperparameters, 64 characteristics, 12 months, of which a tenth is not observed, batches of
 1,024 rows and one thread; a training row is gathered, passed forward and backward with dropout, and its step is made.
+Forecasters across assets take a month a step; the time in which links are found, once a fit, counts too.
 Seconds are the processor's, so that other work on the machine counts little; medians of some epochs are shown.
 
 Memory is that of a process of its own: a panel of 605,722 rows of 114 characteristics, the windows of 12 months by
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from factor_ray.data.sample import History, Sample
+from factor_ray.models.forecasters.cross_section_task import CrossSectionTask
 from factor_ray.models.forecasters.lookback import Lookback
 from factor_ray.models.forecasters.task import ForecasterTask
 from factor_ray.models.registry import model
@@ -28,7 +30,8 @@ from factor_ray.training.adam import StepSettings
 from factor_ray.training.loop import train
 from factor_ray.training.schedule import Schedule
 
-NAMES = ("mlp", "dlinear", "transformer", "patchtst", "crossformer", "itransformer")
+ACROSS_ASSETS = ("sthd", "dy_gap")
+NAMES = ("mlp", "dlinear", "transformer", "patchtst", "crossformer", "itransformer", *ACROSS_ASSETS)
 CHARACTERISTICS, LOOKBACK, BATCH, MONTHS = 64, 12, 1024, 60
 LARGE_ROWS, LARGE_CHARACTERISTICS, LARGE_MONTHS = 605_722, 114, 300
 MIB = 2**20
@@ -62,28 +65,42 @@ def table(sample: Sample, rounds: int) -> None:
 
 def point_of(name: str):
     """Return a model's default point for one epoch."""
-    return model(name).Settings(lookback=LOOKBACK, batch_size=BATCH, epochs=1)
+    window = {} if name in ACROSS_ASSETS else {"lookback": LOOKBACK, "batch_size": BATCH}
+    return model(name).Settings(**window, epochs=1)
 
 
 def speed(name: str, sample: Sample) -> tuple[float, float]:
     """Seconds of one epoch, without validation, and of a forecast of as many rows."""
     family, point = model(name), point_of(name)
-    task = Learning(family.network, [point], [0], sample, sample, order_seed=0, device="cpu")
+    if name in ACROSS_ASSETS:
+        task = LearningAcross(family, [point], [0], sample, sample, order_seed=0, device="cpu")
+        scales = task.scales
+    else:
+        task = Learning(family.network, [point], [0], sample, sample, order_seed=0, device="cpu")
+        scales = {"return_scale": np.ones(1, np.float32)}
     started = time.process_time()
     (trained,) = train(task, [StepSettings(1e-3, 1e-4, 1.0, decoupled=True)], Schedule(epochs=1, patience=1))
     learned = time.process_time() - started
-    member = family.fitted(point, {**trained.weights, "return_scale": np.ones(1, np.float32)})
+    member = family.fitted(point, {**trained.weights, **scales})
     started = time.process_time()
     member.forecast(sample)
     return learned, time.process_time() - started
 
 
-class Learning(ForecasterTask):
-    """The task without its validation."""
+class WithoutValidation:
+    """A task that is not validated."""
 
     def validate(self, through):
         """Return a loss of one."""
         return {"validation_loss": torch.ones(len(through.members))}
+
+
+class Learning(WithoutValidation, ForecasterTask):
+    """That of the forecasters on a window of months."""
+
+
+class LearningAcross(WithoutValidation, CrossSectionTask):
+    """That of the forecasters across assets."""
 
 
 def memory() -> None:
