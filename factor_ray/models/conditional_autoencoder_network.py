@@ -17,7 +17,7 @@ from torch import Tensor
 from factor_ray.data.sample import History, Sample
 from factor_ray.models.base import Fit, Weights
 from factor_ray.models.conditional_autoencoder import ConditionalAutoencoderSettings
-from factor_ray.models.instruments import Moments, instruments_of, month_moments
+from factor_ray.models.instruments import Moments, month_moments, projection
 from factor_ray.models.latent import (
     Array,
     OfRows,
@@ -190,25 +190,20 @@ def _identified(weights: Weights, train: Sample) -> Weights:
     network = {name: array for name, array in weights.items() if name != "factors.weight"}
     of_rows, history = loadings(network), history_of(train)
     months, factors_TK = realised_months(of_rows, history)
-    factors, instruments = factors_TK.shape[1], history.x_HP.shape[1] + 1
-    square_KK, cross_IK = np.zeros((factors, factors)), np.zeros((instruments, factors))
-    gram_II = np.zeros((instruments, instruments))
+    factors = factors_TK.shape[1]
+    square_KK = np.zeros((factors, factors))
     for _, rows in months_of(history.month_H):
         beta_NK = of_rows(history, rows).astype(np.float64)
-        z_NI = instruments_of(history.x_HP[rows], constant=True)
         square_KK += beta_NK.T @ beta_NK / len(history)
-        cross_IK += z_NI.T @ beta_NK
-        gram_II += z_NI.T @ z_NI
     square_KK += _FADED * np.trace(square_KK) / factors * np.eye(factors)
     rotation_KK = identification(np.asarray(np.linalg.cholesky(square_KK).T), factors_TK)
-    gamma_IK = rotate_loadings(np.linalg.lstsq(gram_II, cross_IK, rcond=None)[0], rotation_KK)
+    for name in ("head.weight", "head.bias"):
+        network[name] = rotate_loadings(weights[name].astype(np.float64), rotation_KK).astype(np.float32)
     return {
         **network,
-        "head.weight": rotate_loadings(weights["head.weight"].astype(np.float64), rotation_KK).astype(np.float32),
-        "head.bias": rotate_loadings(weights["head.bias"].astype(np.float64), rotation_KK).astype(np.float32),
         "months": months.astype(np.float64),
         "factors": factors_TK @ rotation_KK,
-        "gamma": gamma_IK[:-1].T,
+        "gamma": projection(loadings(network), history),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from factor_ray.data.sample import Sample
+from factor_ray.data.sample import History, Sample
 from factor_ray.models.latent import Array, OfRows, months_of
 
 # Axes: N rows, T months, I instruments (characteristics, and after them the constant), K factors.
@@ -62,3 +62,19 @@ def linear(coefficients: npt.NDArray[np.floating[Any]], *, constant: bool) -> Of
     """Return the function that multiplies a month's instruments with coefficients (I, K) or (I,)."""
     weights = np.asarray(coefficients, dtype=np.float64)
     return lambda history, rows: instruments_of(history.x_HP[rows], constant=constant) @ weights
+
+
+def projection(of_rows: OfRows, history: History) -> Array:
+    """Return the coefficients (K, P) of a pooled regression of loadings on characteristics and a constant.
+
+    Rows without loadings are left out. The coefficients describe loadings that are not linear.
+    """
+    width = history.x_HP.shape[1] + 1
+    gram_II, cross = np.zeros((width, width)), []
+    for _, rows in months_of(history.month_H):
+        beta_NK = np.asarray(of_rows(history, rows), dtype=np.float64)
+        known_N = np.isfinite(beta_NK).all(axis=1)
+        z_nI = instruments_of(history.x_HP[rows][known_N], constant=True)
+        gram_II += z_nI.T @ z_nI
+        cross.append(z_nI.T @ beta_NK[known_N])
+    return np.asarray(np.linalg.lstsq(gram_II, np.sum(cross, axis=0), rcond=None)[0][:-1].T)
