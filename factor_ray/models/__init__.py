@@ -14,6 +14,7 @@ from factor_ray.models.forecasters.transformer import Transformer, TransformerSe
 from factor_ray.models.ipca import IPCA, IPCASettings
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
 from factor_ray.models.neurif import NeurIF, NeurIFSettings
+from factor_ray.models.pca import PCA, PCASettings
 from factor_ray.models.registry import model, model_names
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DYGAP",
     "IPCA",
     "MLP",
+    "PCA",
     "STHD",
     "CBAPMSettings",
     "ConditionalAutoencoder",
@@ -41,6 +43,7 @@ __all__ = [
     "Model",
     "NeurIF",
     "NeurIFSettings",
+    "PCASettings",
     "PatchTST",
     "PatchTSTSettings",
     "Prediction",

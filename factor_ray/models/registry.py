@@ -27,6 +27,7 @@ _OURS = {
     "qfm": "factor_ray.models.quantile.model_qfm:QFM",
     "qr_observed": "factor_ray.models.quantile.model_observed:ObservedFactors",
     "conditional_autoencoder": "factor_ray.models.conditional_autoencoder:ConditionalAutoencoder",
+    "pca": "factor_ray.models.pca:PCA",
 }
 
 
