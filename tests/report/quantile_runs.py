@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def _quantiles(
                 if model in ("zero", "historical_quantile") and kind != "predictive":
                     continue
                 location = 0.01 if kind == "predictive" else frame["location"]
-                noise = 0.004 * (place + 1) * random.normal(size=len(frame))
+                noise = 0.012 * (place + 1) * random.normal(size=len(frame))
                 values = location + 0.05 * norm.ppf(tau) + noise
                 if model == "historical_quantile":
                     values = 0.0 * noise + 0.01 + 0.06 * norm.ppf(tau)
@@ -169,3 +170,23 @@ def _factor_tables(
     pd.DataFrame(factors).to_parquet(directory / "factors.parquet")
     pd.DataFrame(loadings).to_parquet(directory / "loadings.parquet")
     pd.DataFrame(curves).to_parquet(directory / "curves.parquet")
+
+
+def rows_of(page: str, table: str) -> dict[tuple[str, str], list[str]]:
+    """Return a table's figures as they stand on the page, by the heading of the panel and the head of the row."""
+    body = re.search(rf'<figure class="[^"]*" id="{re.escape(table)}">(.*?)</figure>', page, re.DOTALL)
+    assert body is not None, f"the page has no table {table}"
+    found = {}
+    for panel in body[1].split("<tbody>")[1:]:
+        heading = re.search(r'scope="rowgroup"[^>]*>(.*?)</th>', panel)
+        for row in panel.split("<tr ")[1:]:
+            head = re.search(r'scope="row">(.*?)</th>', row)
+            if head is not None:
+                cells = [re.sub(r"<[^>]*>", " ", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
+                found[heading[1] if heading else "", head[1]] = cells
+    return found
+
+
+def number(text: str) -> float:
+    """Read a figure of the page; NaN for what is not there."""
+    return float("nan") if text == "–" else float(text.replace("−", "-").replace(",", ""))
