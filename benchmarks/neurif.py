@@ -77,18 +77,16 @@ def epoch(blocks: int, device: str, *, months: int) -> None:
     counts = rng.integers(ASSETS_A_MONTH - 1500, ASSETS_A_MONTH + 1501, months)
     train, validation = ragged(counts), ragged(counts[:VALIDATION])
     point = NeurIFSettings(blocks=blocks, epochs=1)
-    started = time.perf_counter()
+    started = time.process_time()
     (fit,) = NeurIF.fit_pack([point], [0], train, validation, order_seed=0, device=device)
-    whole = time.perf_counter() - started
+    processor = time.process_time() - started
     print(
         f"{device}: {len(train)} rows in {months} months, {blocks} blocks, one epoch and {VALIDATION} validation months"
     )
-    if months == MONTHS:
-        print(f"epoch {fit.seconds:.1f} s (measured), with start and end of the fit {whole:.1f} s")
-    else:
+    print(f"epoch {fit.seconds:.1f} s, whole fit {processor:.1f} s of processor time (measured)")
+    if months < MONTHS:
         rows = MONTHS * ASSETS_A_MONTH
-        extrapolated = fit.seconds * rows / len(train)
-        print(f"epoch {fit.seconds:.1f} s (measured); for {rows} rows {extrapolated:.0f} s (extrapolated)")
+        print(f"epoch of {rows} rows {fit.seconds * rows / len(train):.0f} s (extrapolated)")
     print(f"largest memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     if device == "cuda":
         print(f"largest memory of the GPU {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")

@@ -11,18 +11,25 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.func import functional_call
 
 from factor_ray.data.sample import History, Sample
 from factor_ray.models.base import Fit, Weights
-from factor_ray.models.latent import OfRows, history_of, identification, realised_months, rotate_loadings
+from factor_ray.models.latent import (
+    OfRows,
+    history_of,
+    identification,
+    left_out_loss_ratio,
+    realised_months,
+    rotate_loadings,
+)
 from factor_ray.models.neurif import NeurIFSettings
 from factor_ray.models.neurif_attention import sinusoids
-from factor_ray.models.neurif_network import Loadings, part_of
+from factor_ray.models.neurif_network import Loadings, Spatial, part_of
 from factor_ray.models.neurif_task import NeurIFTask
 from factor_ray.training.adam import StepSettings
 from factor_ray.training.batches import shared_tensor
 from factor_ray.training.cpu import one_thread
+from factor_ray.training.loop import TrainedMember
 from factor_ray.training.loop import train as train_stack
 from factor_ray.training.schedule import Schedule
 
@@ -43,18 +50,22 @@ def fit_members(
     settings = [
         StepSettings(point.learning_rate, point.weight_decay, point.gradient_clip, decoupled=True) for point in points
     ]
+    members = train_stack(task, settings, schedule, device=device)
     return [
-        Fit(
-            weights={} if trained.diverged else identified(point, task.completed(member, trained.weights), train),
-            scores={"selection": math.inf if trained.diverged else trained.best["validation_loss"]},
-            history=trained.history,
-            status="diverged" if trained.diverged else "ok",
-            seconds=trained.seconds,
-        )
-        for member, (point, trained) in enumerate(
-            zip(points, train_stack(task, settings, schedule, device=device), strict=True)
-        )
+        _kept(point, member, task.completed(number, member.weights), train, validation)
+        for number, (point, member) in enumerate(zip(points, members, strict=True))
     ]
+
+
+def _kept(point: NeurIFSettings, trained: TrainedMember, weights: Weights, train: Sample, validation: Sample) -> Fit:
+    if trained.diverged:
+        return Fit({}, {"selection": math.inf}, trained.history, "diverged", trained.seconds)
+    kept = identified(point, weights, train)
+    scores = {
+        "selection": left_out_loss_ratio(frozen_loadings(point, kept), validation),
+        "total_r2": 1 - trained.best["validation_loss"],
+    }
+    return Fit(kept, scores, trained.history, "ok", trained.seconds)
 
 
 def identified(point: NeurIFSettings, weights: Weights, train: Sample) -> Weights:
@@ -82,14 +93,16 @@ def frozen_loadings(point: NeurIFSettings, weights: Weights) -> OfRows:
     """Return what gives the loadings (N, K) of one month's rows, with the weights of a fit."""
     tensors = part_of({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()}, "loadings")
     characteristics = len(tensors["gamma"]) - point.constant
-    induced = "blocks.0.spatial.points_md" in tensors
-    network = Loadings(point, characteristics, ("induced" if induced else "exact") if point.spatial else None).eval()
+    kind: Spatial = "induced" if "blocks.0.spatial.points_md" in tensors else "exact"
+    with torch.device("meta"):
+        network = Loadings(point, characteristics, kind if point.spatial else None).eval()
+    network.load_state_dict(tensors, assign=True)
 
     def loadings(history: History, rows: slice) -> npt.NDArray[np.float32]:
         x_NP = shared_tensor(history.x_HP[rows])
         position_Nd = sinusoids(shared_tensor(history.asset_H[rows]), point.width)
         with torch.no_grad(), one_thread():
-            linear_NK, beyond_NK = functional_call(network, tensors, (x_NP, position_Nd, [(0, len(x_NP))]))
+            linear_NK, beyond_NK = network(x_NP, position_Nd, [(0, len(x_NP))])
         return np.asarray(linear_NK if beyond_NK is None else linear_NK + beyond_NK)
 
     return loadings
