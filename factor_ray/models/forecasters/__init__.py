@@ -1,1 +1,1 @@
-"""Forecasters on a window of months: networks that see an asset's characteristics over the last L months."""
+"""Forecasters: networks that see an asset's characteristics over the last L months, or those of a month's other assets too."""

@@ -46,7 +46,7 @@ class STHD(CrossSection):
 
     Every asset's last months (characteristics, macro state, own return) are cut into patches, which are tokens; the
     tokens of the target and of its neighbours are one sequence for an encoder, and a linear head reads the target's. A
-    month of 5,000 assets and 88 characteristics takes 0.9 GB at the defaults while it is learned from.
+    month of 5,000 assets and 88 characteristics takes 0.5 GB at the defaults while it is learned from.
 
     The relation matrix is of 36 months up to the forecast's own instead of one of all training data, months are batches
     as in its ReIndex with a group of all assets, and series are not normalised by instance, which would delete the
