@@ -60,8 +60,8 @@ class CrossSection(Estimator):
     Inputs are characteristics (and the macro state), standardised by their means and deviations over the training rows,
     and own-month excess returns over their root mean square there, cut at five; what is missing is zero. A month is a
     batch. The loss is the squared error over targets standardised likewise, so that a forecast of zero, from which
-    training starts, has loss 1. Links of every month are found once a fit, and kept: 2 K bytes a row and graph, beside 4 M
-    for M months by index.
+    training starts, has loss 1. Links of every month are found once a fit, and kept: 2 K bytes a row and graph, and
+    4 M for the rows of M months.
     """
 
     name: ClassVar[str]
