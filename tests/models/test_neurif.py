@@ -192,11 +192,12 @@ def test_identification_changes_no_fit():
     np.testing.assert_allclose(again["loadings.gamma"], found.weights["loadings.gamma"], atol=1e-4)
 
 
-def test_selection_is_the_total_loss_of_the_validation_months(fitted):
+def test_scores_are_those_of_the_frozen_loadings_on_the_validation_months(fitted):
     point, found = fitted
-    loss = total_loss_ratio(frozen_loadings(point, found.weights), VALIDATION)
-    assert found.scores["selection"] == pytest.approx(loss, rel=1e-5)
-    assert found.scores["selection"] == min(found.history["validation_loss"])
+    loadings = frozen_loadings(point, found.weights)
+    assert found.scores["selection"] == left_out_loss_ratio(loadings, VALIDATION)
+    assert found.scores["total_r2"] == pytest.approx(1 - total_loss_ratio(loadings, VALIDATION), abs=1e-5)
+    assert found.scores["total_r2"] == 1 - min(found.history["validation_loss"])
 
 
 def test_a_fit_that_diverges_says_so():
