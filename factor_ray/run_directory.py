@@ -32,7 +32,9 @@ class Run:
     path : Path
         Holds ``experiment.yaml``, ``forecasts.parquet``, ``consensus.parquet``, ``trials.parquet``,
         ``portfolios.parquet``, ``coefficients.parquet``, ``metrics.json``, ``selection.json``, ``report.html``,
-        ``cells/``, ``wandb/`` and ``logs/``; after a refit ``live.json``.
+        ``cells/``, ``wandb/`` and ``logs/``; with quantiles ``quantiles.parquet``; with factor models
+        ``factors.parquet``, ``loadings.parquet``, ``curves.parquet``, ``correlations.parquet`` (with macro series) and
+        ``loading_portfolios.parquet``; after a refit ``live.json``.
     """
 
     path: Path
@@ -110,7 +112,7 @@ class Run:
         Parameters
         ----------
         name : str
-            forecasts, consensus, trials, portfolios or coefficients.
+            forecasts, consensus, trials, portfolios, coefficients or another Parquet file of the directory.
 
         Raises
         ------

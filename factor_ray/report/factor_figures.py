@@ -19,7 +19,7 @@ from factor_ray.report.numbers import plain
 from factor_ray.report.quantile_measures import spread_out
 
 COLUMNS = 4
-_MOST_FACTORS = 8
+_MOST_FACTORS = 12
 _MOST_LEVELS = 5
 _MONTHS_OF_MEAN = 3
 _RAW = "#b8c0c8"

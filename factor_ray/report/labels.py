@@ -61,7 +61,7 @@ class Label:
     @property
     def variant(self) -> str:
         """The settings as a reader writes them, as in ``λ = 0.3``."""
-        return ", ".join(f"{sign(name)} = {value}" for name, value in self.settings)
+        return ", ".join(f"{sign(name)} = {value or 'none'}" for name, value in self.settings)
 
     @property
     def text(self) -> str:

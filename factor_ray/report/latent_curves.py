@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import ScalarFormatter
 
 from factor_ray.report.contents import Contents
-from factor_ray.report.drawing import INK, Figure, draw, grid_of, percent_axis, plain_axis, whole_axis
+from factor_ray.report.drawing import INK, Figure, draw, grid_of, percent_axis, whole_axis
 from factor_ray.report.labels import sign
 from factor_ray.report.search import family_trials
 
@@ -76,8 +77,13 @@ def _curve_figure(contents: Contents, family: str, name: str, horizons: Sequence
     is_swept = any(kind == "r2" for _, _, kind in panels)
     columns = 3 if is_swept else max(2, min(len(panels), 3))
 
+    rows = -(-len(panels) // columns)
+
     def paint(canvas: Canvas) -> None:
-        for axes, (title, points, kind) in zip(grid_of(canvas, len(panels), columns), panels, strict=True):
+        every = grid_of(canvas, rows * columns, columns)
+        for spare in every[len(panels) :]:
+            spare.set_visible(False)
+        for axes, (title, points, kind) in zip(every, panels, strict=False):
             _paint_curve(axes, points, kind)
             axes.set_title(title)
             axes.set_xlabel(sign(name))
@@ -94,7 +100,7 @@ def _curve_figure(contents: Contents, family: str, name: str, horizons: Sequence
     return draw(
         f"curve-{family}-{name}",
         f"Scores and fits of {family} against {sign(name)}",
-        2.2 * -(-len(panels) // columns),
+        2.2 * rows,
         paint,
         notes,
     )
@@ -120,4 +126,4 @@ def _paint_curve(axes: Axes, points: Points, kind: str) -> None:
     if kind == "r2":
         percent_axis(axes)
     else:
-        plain_axis(axes)
+        axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))

@@ -6,7 +6,7 @@ import json
 import math
 
 from factor_ray.report.contents import Contents, as_number
-from factor_ray.report.labels import Label, sign
+from factor_ray.report.labels import Label
 from factor_ray.report.numbers import MISSING, count, decimal, percent
 from factor_ray.report.search import chosen_by_window
 from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading, model_row
@@ -140,8 +140,7 @@ def _factors(contents: Contents, label: Label, horizon: int) -> str:
 
 def _changes(label: Label, full: Label) -> str:
     """Write in what a variant differs from the full model."""
-    theirs = dict(full.settings)
-    return ", ".join(f"{sign(name)} = {value}" for name, value in label.settings if theirs[name] != value)
+    return Label(label.full, label.family, tuple(pair for pair in label.settings if pair not in full.settings)).variant
 
 
 def _full_cells(contents: Contents, lacking: Label, horizon: int) -> tuple[Cell, ...]:

@@ -25,6 +25,7 @@ def contents(make_run: MakeRun) -> Contents:
 def test_a_label_is_read_and_written() -> None:
     label = Label.read("cbapm[consensus_weight=0.3,hidden=64-32]")
     assert (label.family, label.variant) == ("cbapm", "λ = 0.3, hidden = 64-32")
+    assert Label.read("conditional_autoencoder[hidden=]").variant == "hidden = none"
     assert label.value("consensus_weight") == 0.3
     assert label.value("hidden") is None
     assert Label.read("historical_mean").text == "historical mean"
