@@ -143,9 +143,10 @@ class NeurIF(Estimator):
         Returns
         -------
         list of Fit
-            ``scores``, of the validation months: ``selection``, the loss of what factors realised without an asset leave
-            of its return over that of zero (the plain total fit improves with needless factors), and ``total_r2``,
-            plain, by which a fit stops. ``weights``: those of the loadings, ``months``, ``factors`` (realised, in decimals) and ``embedded_factors`` (F').
+            ``scores``, of the validation months: ``selection``, the loss of what factors realised without an asset
+            leave of its return over that of zero (the plain total fit improves with needless factors), and
+            ``total_r2``, plain, by which a fit stops. ``weights``: those of the loadings, ``months``, ``factors``
+            (realised, in decimals) and ``embedded_factors`` (F').
 
         Raises
         ------

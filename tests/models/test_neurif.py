@@ -20,7 +20,7 @@ from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
 from factor_ray.models.base import Available
 from factor_ray.models.ensemble import FittedMember, ensemble_forecast
-from factor_ray.models.latent import realised_factors, total_loss_ratio
+from factor_ray.models.latent import left_out_loss_ratio, realised_factors, total_loss_ratio
 from factor_ray.models.neurif import NeurIF, NeurIFSettings
 from factor_ray.models.neurif_fit import frozen_loadings, identified
 from factor_ray.models.neurif_step import return_loss
