@@ -75,12 +75,13 @@ def loadings_of(quest: Quest, inputs: Inputs, store: CellStore) -> Loadings | No
         order_K, sign_K = identified(described)
         months = inputs.view(quest.horizon, window).forecast_months(test)
         none_0K = np.zeros((0, len(order_K)), dtype=np.float32)
-        parts.append(np.concatenate([none_0K, *map(fitted.loadings, months)])[:, order_K] * sign_K)
+        values_nK = np.concatenate([none_0K, *map(fitted.loadings, months)])
+        parts.append(values_nK[:, order_K] * sign_K.astype(np.float32))
         span = inputs.panel.rows(*test)
         rows.append(np.arange(span.start, span.stop))
     most = max(part.shape[1] for part in parts)
     padded = [np.pad(part, ((0, 0), (0, most - part.shape[1])), constant_values=np.nan) for part in parts]
-    return Loadings(quest.model, quest.horizon, np.concatenate(rows), np.concatenate(padded).astype(np.float32))
+    return Loadings(quest.model, quest.horizon, np.concatenate(rows), np.concatenate(padded))
 
 
 def loading_portfolios(

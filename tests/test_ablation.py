@@ -108,6 +108,13 @@ def test_the_full_model_has_what_is_the_default(given, pairs):
     }
 
 
+def test_a_list_that_is_the_default_is_the_full_model():
+    entry = ModelEntry.model_validate({"name": "conditional_autoencoder", "hidden": [[], [32, 16], [32]]})
+    found = measure_ablations([entry], {label: losses(0) for label in entry.spaces()}, 1)
+    assert {own["full"] for own in found.values()} == {"conditional_autoencoder[hidden=32]"}
+    assert len(found) == 2
+
+
 def test_variants_that_were_not_measured_are_left_out():
     entry = ModelEntry.model_validate({"name": "ipca", "intercept": [False, True]})
     assert measure_ablations([entry], {"ipca[intercept=True]": losses(0)}, 1) == {}

@@ -160,3 +160,14 @@ def test_factors_without_loadings_have_no_portfolios():
     rows = np.arange(len(panel))
     nothing = Loadings("ipca", 1, rows, np.full((len(rows), 2), np.nan, dtype=np.float32))
     assert loading_portfolios(panel, nothing, next_returns(panel), PortfolioSettings(number=3)).empty
+
+
+def test_equal_loadings_hold_no_portfolio():
+    panel = simulate(seed=1, slots=20, months=14, characteristics=9).panel
+    rows = np.arange(len(panel))
+    equal = Loadings("ipca", 1, rows, np.ones((len(rows), 1), dtype=np.float32))
+    settings = PortfolioSettings(number=3)
+    formed = loading_portfolios(panel, equal, next_returns(panel), settings)
+    (measured,) = measure_loading_portfolios(formed, settings)
+    assert formed.loc[formed["portfolio"] == "high-low", "return"].isna().all()
+    assert measured["long_short"][0]["months"] == 0
