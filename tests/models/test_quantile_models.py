@@ -19,6 +19,7 @@ from factor_ray.errors import InputError
 from factor_ray.models.base import Available
 from factor_ray.models.by_month import Span, cross_sections
 from factor_ray.models.quantile import (
+    Setting,
     fit_latent_factors,
     fit_quantile_factors,
     number_of_factors,
@@ -98,11 +99,7 @@ def test_scores_are_those_of_equation_10_in_its_cheap_form(rule):
         by_month = {first + t: c_P for t, c_P in enumerate(C_TP)}
         found = QCF.window_losses(points, by_month, sections, spans)
         for point, losses_W in zip(points, found, strict=True):
-            (place,) = [
-                k
-                for k, s in enumerate(expected.settings)
-                if (s.factors, s.order, s.ridge) == (point.factors, order, ridge)
-            ]
+            place = expected.settings.index(Setting(point.factors, order, ridge))
             np.testing.assert_allclose(losses_W, expected.losses[:, place], rtol=1e-9)
 
 
