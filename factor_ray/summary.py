@@ -139,7 +139,9 @@ def compare_runs(runs: list[Run]) -> str:
 
 
 def _labels(contents: Contents, horizon: int) -> list[str]:
-    """Return everything that forecasts something at a horizon."""
+    """Return everything that forecasts returns or the consensus at a horizon; nothing where no model does."""
+    if not contents.forecasts_means:
+        return []
     found = [*contents.labels(horizon), *contents.labels(horizon, "consensus")]
     return list(dict.fromkeys(label.full for label in found))
 

@@ -79,6 +79,11 @@ class Contents:
         """Horizons with measures, in months."""
         return sorted({int(horizon) for found in self.metrics.values() for horizon in found})
 
+    @cached_property
+    def forecasts_means(self) -> bool:
+        """Whether some model forecasts returns or the consensus; trivial forecasts stand in every run."""
+        return any(self.models(h, part) for h in self.horizons for part in ("returns", "consensus"))
+
     def labels(self, horizon: int, part: str = "returns") -> list[Label]:
         """Return the labels that have a part of the measures (returns, consensus, ...), in the order of the file."""
         found = [Label.read(name) for name, by in self.metrics.items() if part in by.get(str(horizon), {})]

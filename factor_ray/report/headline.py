@@ -31,7 +31,7 @@ class LookAhead:
 def answer(contents: Contents) -> list[tuple[str, str]]:
     """Return the headline answer: for each horizon its name and a paragraph."""
     found = [
-        (f"{_months(horizon)}.", f"{_answer(contents, horizon)} {quantile_answer(contents, horizon)}".strip())
+        (f"{_months(horizon)}.", _sentences(_answer(contents, horizon), quantile_answer(contents, horizon)))
         for horizon in contents.horizons
     ]
     return [(lead, text) for lead, text in found if text]
@@ -151,6 +151,11 @@ def looked_ahead(contents: Contents) -> LookAhead:
     ]
     found, proof = audit_sentences(contents)
     return LookAhead([*contents.description["looks_ahead"], *found], [*grounds, *proof])
+
+
+def _sentences(means: str, quantiles: str) -> str:
+    """Let what is said of quantiles follow what is said of means."""
+    return f"{means} {quantiles[0].upper()}{quantiles[1:]}" if means and quantiles else means + quantiles
 
 
 def _answer(contents: Contents, horizon: int) -> str:

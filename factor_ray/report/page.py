@@ -124,7 +124,9 @@ def _sections(contents: Contents) -> list[Section]:
                 figures.yearly_figure(contents),
                 *tables.yearly_tables(contents),
                 coefficient_figures.coefficients_figure(contents),
-            ),
+            )
+            if contents.forecasts_means
+            else [],
         ),
         Section(
             "quantiles",
@@ -168,7 +170,9 @@ def _sections(contents: Contents) -> list[Section]:
                 portfolio_tables.long_short_table(contents),
                 portfolio_tables.costs_table(contents),
                 universes.universes_table(contents),
-            ),
+            )
+            if contents.forecasts_means
+            else [],
         ),
         Section(
             "search",

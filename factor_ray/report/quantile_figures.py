@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, draw, grid_of, lighter, percent_axis, style_of, whole_axis
 from factor_ray.report.labels import Label
-from factor_ray.report.quantile_measures import HISTORICAL, PREDICTIVE, levels, measure, selected_models
+from factor_ray.report.quantile_measures import HISTORICAL, PREDICTIVE, every_label, levels, measure, selected_models
 
 _ASSETS = 4
 _LONG = 0.9  # of the longest history
@@ -59,7 +59,7 @@ def fan_figures(contents: Contents) -> list[Figure]:
         if own["tau"].nunique() < 2:
             continue
         assets = spread_assets(own)
-        models = [label for label in contents.labels(horizon, "quantiles") if label.is_model and not label.is_variant]
+        models = [label for label in every_label(contents, horizon) if label.is_model and not label.is_variant]
         shown = own[own["asset"].isin(assets)]
         for label in models:
             wide = _by_level(shown[shown["model"] == label.full])

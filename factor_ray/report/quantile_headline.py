@@ -28,8 +28,7 @@ def quantile_answer(contents: Contents, horizon: int) -> str:
     said = [_said(contents, horizon, level) for level in spread_out(found, _MOST_LEVELS)]
     number = max(len(selected_models(contents, horizon, level)) for level in found)
     lead = f"of {number} quantile models, the best true forecasts in hindsight were" if number > 1 else "of quantiles,"
-    text = f"{lead} {'; '.join(said)}. R² is against a quantile of zero."
-    return text[0].upper() + text[1:] if contents.labels(horizon) else text
+    return f"{lead} {'; '.join(said)}. R² is against a quantile of zero."
 
 
 def quantile_headline(contents: Contents) -> Table:

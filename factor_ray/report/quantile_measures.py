@@ -18,9 +18,14 @@ HISTORICAL = "historical_quantile"
 PREDICTIVE = "predictive"
 
 
+def every_label(contents: Contents, horizon: int) -> list[Label]:
+    """Return all labels that have quantiles, models before benchmarks."""
+    return sorted(contents.labels(horizon, "quantiles"), key=lambda label: not label.is_model)
+
+
 def levels(contents: Contents, horizon: int) -> list[str]:
     """Return the levels of a horizon as they are written in the measures, rising."""
-    found = [contents.part(label.full, horizon, "quantiles") for label in contents.labels(horizon, "quantiles")]
+    found = [contents.part(label.full, horizon, "quantiles") for label in every_label(contents, horizon)]
     return sorted({level for by in found for level in by}, key=float)
 
 
@@ -38,7 +43,7 @@ def labels_of(contents: Contents, horizon: int, level: str, kind: str = PREDICTI
     """Return the labels, benchmarks included, that have a level in a kind."""
     return [
         label
-        for label in contents.labels(horizon, "quantiles")
+        for label in every_label(contents, horizon)
         if contents.part(label.full, horizon, "quantiles", level, kind)
     ]
 

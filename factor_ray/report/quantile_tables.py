@@ -13,7 +13,7 @@ from factor_ray.evaluation import crossing_rates, expected_shortfall, rearrange
 from factor_ray.report.contents import Contents
 from factor_ray.report.labels import Label
 from factor_ray.report.numbers import count, decimal, percent
-from factor_ray.report.quantile_measures import KINDS, every_level, labels_of, levels, measure
+from factor_ray.report.quantile_measures import KINDS, every_label, every_level, labels_of, levels, measure
 from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading, model_row
 
 _FORECAST = ["model", "horizon", "kind"]
@@ -41,24 +41,43 @@ def crossing_table(contents: Contents) -> Table | None:
     """Return how often quantiles of a higher level lie below those of a lower one; None with one level alone."""
     if contents.quantiles is None or len(every_level(contents)) < 2:
         return None
-    rates = _by_forecast(crossing_rates(coded_quantiles(contents.quantiles)).set_index(_FORECAST))
+    rates = _crossings(contents, contents.quantiles)
     panels = []
     for horizon in contents.horizons:
         for kind, name in KINDS.items():
             rows = [
                 model_row(label, horizon, _crossing_cells(rates[label.full, horizon, kind]))
-                for label in contents.labels(horizon, "quantiles")
+                for label in every_label(contents, horizon)
                 if (label.full, horizon, kind) in rates
             ]
             if rows:
                 panels.append(Panel(f"{horizon_heading(horizon)}, {name}", tuple(rows)))
+    after = "They stay so in all other measures."
+    if contents.description["experiment"].get("target", {}).get("rearrange"):
+        after = "Everywhere else the levels of forecasts are put in order (target.rearrange)."
     return Table(
         "crossing",
         "Crossing of quantiles",
-        ["", "Pairs that cross, %", "Assets and months with a crossing, %", "Pairs", "Assets × months"],
+        ["", "Pairs that cross, %", "Assets and months with a crossing, %", "Assets × months"],
         panels,
-        ["Of neighbouring levels of one asset and month. Forecasts are shown and measured as the models gave them."],
+        [f"Of neighbouring levels of one asset and month, as the models gave them. {after}"],
     )
+
+
+def _crossings(contents: Contents, table: pd.DataFrame) -> dict[tuple[str, int, str], Mapping[str, float]]:
+    """Return how often levels cross, by forecast: as the run measured it, before any rearrangement, where it did."""
+    told = {
+        (label.full, horizon, kind): measured
+        for horizon in contents.horizons
+        for label in every_label(contents, horizon)
+        for kind, measured in (contents.part(label.full, horizon, "crossing") or {}).items()
+    }
+    group_N = table.groupby(_FORECAST, sort=False).ngroup().to_numpy()
+    keys_G = table[_FORECAST].drop_duplicates().itertuples(index=False, name=None)
+    untold = table[np.array([key not in told for key in keys_G])[group_N]]
+    if untold.empty:
+        return told
+    return told | _by_forecast(crossing_rates(coded_quantiles(untold)).set_index(_FORECAST))
 
 
 def shortfall_table(contents: Contents) -> Table | None:
@@ -73,7 +92,7 @@ def shortfall_table(contents: Contents) -> Table | None:
         for kind, name in KINDS.items():
             rows = [
                 model_row(label, horizon, _shortfall_cells(found[label.full, horizon, kind]))
-                for label in contents.labels(horizon, "quantiles")
+                for label in every_label(contents, horizon)
                 if (label.full, horizon, kind) in found
             ]
             if rows:
@@ -141,7 +160,7 @@ def p_value(value: float) -> str:
 
 def _crossing_cells(rates: Mapping[str, float]) -> list[Cell]:
     shares = [Cell(percent(rates[name])) for name in ("crossing_rate", "crossed")]
-    return [*shares, *(Cell(count(rates[name])) for name in ("pairs", "observations"))]
+    return [*shares, Cell(count(rates["observations"]))]
 
 
 def _shortfalls(table: pd.DataFrame, tau: float) -> dict[tuple[str, int, str], Mapping[str, float]]:

@@ -18,6 +18,7 @@ from factor_ray.measures import plain
 CHARACTERISTICS = ("spread", "duration", "coupon", "equity_volatility", "momentum_6m")
 KEYS = ["model", "horizon", "kind", "tau"]
 FACTORS = 2
+_TRIVIAL = ("market", "zero", "historical_mean", "last_value", "oracle")
 
 
 def add_quantiles(
@@ -44,7 +45,7 @@ def add_quantiles(
     file = directory / "metrics.json"
     metrics = json.loads(file.read_text())
     if only:
-        metrics = {"market": {str(h): metrics["market"]["1"] for h in horizons}}
+        metrics = {name: {str(h): metrics[name]["1"] for h in horizons} for name in metrics if name in _TRIVIAL}
     for key, own in quantiles.groupby(["model", "horizon", "kind", "tau"], sort=False):
         model, horizon, kind, tau = key
         measured = quantile_statistics(own, by=["tau"]).iloc[0].to_dict()
@@ -53,7 +54,7 @@ def add_quantiles(
     file.write_text(json.dumps(metrics))
     if only:
         portfolios = pd.read_parquet(directory / "portfolios.parquet")
-        portfolios[portfolios["model"] == "market"].to_parquet(directory / "portfolios.parquet")
+        portfolios[portfolios["model"].isin(_TRIVIAL)].to_parquet(directory / "portfolios.parquet")
         coefficients = pd.read_parquet(directory / "coefficients.parquet")
         coefficients.iloc[:0].to_parquet(directory / "coefficients.parquet")
     trials = pd.DataFrame(_trials(models, levels, horizons, random))

@@ -110,7 +110,20 @@ def test_crossings_are_counted(run: Path, page: str) -> None:
     assert crossed.any()
     found = [number(text) for text in rows_of(page, "crossing")[PREDICTIVE, "qfm"]]
     assert found[:2] == pytest.approx([100 * crossed.mean(), 100 * crossed.any(axis=1).mean()], abs=0.00501)
-    assert found[2:] == [crossed.size, len(crossed)]
+    assert found[2:] == [len(crossed)]
+
+
+def test_crossings_are_those_before_levels_were_put_in_order(run: Path) -> None:
+    contents = read_contents(run)
+    told = {"predictive": {"crossing_rate": 0.125, "crossed": 0.25, "observations": 8}}
+    contents.metrics["qcf"]["1"]["crossing"] = told  # type: ignore[index]
+    contents.description["experiment"]["target"] = {"rearrange": True}
+    table = quantile_tables.crossing_table(contents)
+    assert table is not None
+    row = next(row for row in table.panels[-1].rows if row.head == "qcf")
+    assert [cell.text for cell in row.cells] == ["12.50", "25.00", "8"]
+    assert any(row.head == "qcf" for row in table.panels[0].rows)
+    assert "put in order" in table.notes[0]
 
 
 def test_the_shortfall_is_that_of_the_two_lowest_levels(run: Path, page: str) -> None:
