@@ -25,9 +25,7 @@ class NeurIFSettings(Hyperparameters):
 
     simpler_by: ClassVar[tuple[str, ...]] = ("factors", "blocks")
 
-    factors: int = shape(
-        4, "K: latent factors; a total fit gains a little from any further one, see search.tolerance", ge=1
-    )
+    factors: int = shape(4, "K: latent factors; at most the number of instruments", ge=1)
     blocks: int = shape(2, "L: attention blocks of the loadings; 0 leaves X Gamma, the loadings of IPCA", ge=0)
     width: int = shape(64, "d: channels of the embeddings", ge=2)
     heads: int = shape(4, "attention heads; they divide the width", ge=1)

@@ -52,28 +52,35 @@ def fit_members(
     ]
     members = train_stack(task, settings, schedule, device=device)
     return [
-        _kept(point, member, task.completed(number, member.weights), train, validation)
+        _kept(point, member, task.completed(number, member.weights), train, validation, device)
         for number, (point, member) in enumerate(zip(points, members, strict=True))
     ]
 
 
-def _kept(point: NeurIFSettings, trained: TrainedMember, weights: Weights, train: Sample, validation: Sample) -> Fit:
+def _kept(
+    point: NeurIFSettings,
+    trained: TrainedMember,
+    weights: Weights,
+    train: Sample,
+    validation: Sample,
+    device: str,
+) -> Fit:
     if trained.diverged:
         return Fit({}, {"selection": math.inf}, trained.history, "diverged", trained.seconds)
-    kept = identified(point, weights, train)
+    kept = identified(point, weights, train, device)
     scores = {
-        "selection": left_out_loss_ratio(frozen_loadings(point, kept), validation),
+        "selection": left_out_loss_ratio(frozen_loadings(point, kept, device), validation),
         "total_r2": 1 - trained.best["validation_loss"],
     }
     return Fit(kept, scores, trained.history, "ok", trained.seconds)
 
 
-def identified(point: NeurIFSettings, weights: Weights, train: Sample) -> Weights:
+def identified(point: NeurIFSettings, weights: Weights, train: Sample, device: str = "cpu") -> Weights:
     """Return the weights of a fit under IPCA's identification, with the factors that training months realise.
 
     Gamma, F' and W_out turn together, so that no fit and no forecast changes.
     """
-    months, realised_TK = realised_months(frozen_loadings(point, weights), history_of(train))
+    months, realised_TK = realised_months(frozen_loadings(point, weights, device), history_of(train))
     rotation_KK = identification(weights["loadings.gamma"].astype(np.float64), realised_TK)
     turned = {
         name: rotate_loadings(weights[name].astype(np.float64), rotation_KK).astype(np.float32)
@@ -89,9 +96,10 @@ def identified(point: NeurIFSettings, weights: Weights, train: Sample) -> Weight
     }
 
 
-def frozen_loadings(point: NeurIFSettings, weights: Weights) -> OfRows:
+def frozen_loadings(point: NeurIFSettings, weights: Weights, device: str = "cpu") -> OfRows:
     """Return what gives the loadings (N, K) of one month's rows, with the weights of a fit."""
-    tensors = part_of({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()}, "loadings")
+    copies = {name: torch.from_numpy(np.array(weight)).to(device) for name, weight in weights.items()}
+    tensors = part_of(copies, "loadings")
     characteristics = len(tensors["gamma"]) - point.constant
     kind: Spatial = "induced" if "blocks.0.spatial.points_md" in tensors else "exact"
     with torch.device("meta"):
@@ -99,10 +107,10 @@ def frozen_loadings(point: NeurIFSettings, weights: Weights) -> OfRows:
     network.load_state_dict(tensors, assign=True)
 
     def loadings(history: History, rows: slice) -> npt.NDArray[np.float32]:
-        x_NP = shared_tensor(history.x_HP[rows])
-        position_Nd = sinusoids(shared_tensor(history.asset_H[rows]), point.width)
+        x_NP = shared_tensor(history.x_HP[rows]).to(device)
+        position_Nd = sinusoids(shared_tensor(history.asset_H[rows]).to(device), point.width)
         with torch.no_grad(), one_thread():
             linear_NK, beyond_NK = network(x_NP, position_Nd, [(0, len(x_NP))])
-        return np.asarray(linear_NK if beyond_NK is None else linear_NK + beyond_NK)
+        return np.asarray((linear_NK if beyond_NK is None else linear_NK + beyond_NK).cpu())
 
     return loadings
