@@ -237,6 +237,11 @@ class LatentFitted:
         The part alpha_t (N,) of the expected return that no factor pays for.
     expected : "mean", "ewma" or "ar1"
         See :func:`expected_factors`.
+
+    Notes
+    -----
+    Months are told apart by their distance from the history's first. In a panel that begins after the window's first
+    month, factors of months after training are therefore missed; never is one read that was not known.
     """
 
     def __init__(
