@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,10 @@ _LEVELS = LinearSegmentedColormap.from_list("levels", ["#b8480a", "#66707c", "#0
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#b8480a", "#f6d9c6", "#ffffff", "#c6dcec", "#005b96"])
 """Colours from negative through zero, white, to positive."""
 
-Cells = Mapping[tuple[str, int], Axes]
+WHOLE_SAMPLE = (
+    "Estimated from all months to the last of validation with what the last window selected: for description, no "
+    "forecast uses it."
+)
 
 
 def level_colour(level: str) -> str:
@@ -155,6 +158,8 @@ def _series_figure(contents: Contents, label: Label, horizon: int, own: pd.DataF
         "Grey: each month; coloured: mean of the month and the two before. By month of formation; factors are "
         "identified up to their sign, which is fixed."
     ]
+    if own["level"].ne("").any():
+        notes.append(WHOLE_SAMPLE)
     return draw(
         f"factors-{label.full}-{horizon}", titled("Factors", label, horizon), 0.15 + 1.4 * rows_of(own), paint, notes
     )

@@ -13,6 +13,7 @@ from scipy.stats import norm
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, draw, lighter, plain_axis
 from factor_ray.report.factor_figures import (
+    WHOLE_SAMPLE,
     level_cells,
     level_colour,
     loading_map,
@@ -133,8 +134,9 @@ def _index_notes(own: pd.DataFrame) -> list[str]:
         "The index of each factor is the sum of characteristics times these, which have unit length; deeper is larger."
     )
     if own["standard_error"].notna().any():
-        return [f"{note} Standard errors in brackets; three, two and one star: Wald test of the one, 1%, 5% and 10%."]
-    return [f"{note} Standard errors are not known for this model."]
+        told = f"{note} Standard errors in brackets; three, two and one star: Wald test of the one, 1%, 5% and 10%."
+        return [told, WHOLE_SAMPLE]
+    return [f"{note} Standard errors are not known for this model.", WHOLE_SAMPLE]
 
 
 def _paint_bars(axes: Axes, own: pd.DataFrame, colour: str) -> None:

@@ -100,13 +100,14 @@ def selection_table(contents: Contents) -> Table | None:
 
 def failures(contents: Contents) -> tuple[str, list[str]]:
     """Return a sentence on cells whose fit diverged, and the first of them by name."""
-    cells = contents.trials.drop_duplicates("cell")
+    trials = contents.trials
+    cells = trials[trials["cell"].isna() | ~trials["cell"].duplicated()]
     failed = cells[cells["status"] != "ok"]
     if failed.empty:
-        return f"No fit diverged: all {count(len(cells))} cells converged.", []
+        return f"No fit diverged: all {count(int(cells['cell'].notna().sum()))} cells converged.", []
     named = [
         f"{Label.read(row['model']).text}, h = {row['horizon']}, {_at_level(row['tau'])}window {row['window']}, point "
-        f"{row['point']}, member {row['member']} ({row['status']}; cell {row['cell'][:10]})"
+        f"{row['point']}, member {row['member']} ({row['status']}; cell {str(row['cell'])[:10]})"
         for row in failed.head(_MOST_NAMED_FAILURES).to_dict("records")
     ]
     if len(failed) > len(named):
@@ -134,7 +135,9 @@ def cost_facts(contents: Contents) -> list[tuple[str, str]]:
 
 def cost_table(contents: Contents) -> Table:
     """Return the time that members took to fit, by family and horizon, each cell once."""
-    cells = contents.trials.drop_duplicates("cell").assign(family=lambda t: families_of(t["model"]))
+    cells = (
+        contents.trials.dropna(subset="cell").drop_duplicates("cell").assign(family=lambda t: families_of(t["model"]))
+    )
     total = float(cells["seconds"].sum())
     rows = []
     for family, horizon in cells[["family", "horizon"]].drop_duplicates().itertuples(index=False):
@@ -155,12 +158,17 @@ def cost_table(contents: Contents) -> Table:
                 int(horizon),
             )
         )
+    notes = [
+        "A member's seconds are its share of the wall time of the stack it was fitted in; stacks run side by side."
+    ]
+    if contents.trials["cell"].isna().any():
+        notes.append("The months that models of monthly fits share, and score their points with, are not among these.")
     return Table(
         "cost",
         "Time spent fitting",
         ["", "Cells", "Member-seconds", "Share, %", "Seconds a member", "Epochs a member"],
         [Panel("", tuple(rows))],
-        ["A member's seconds are its share of the wall time of the stack it was fitted in; stacks run side by side."],
+        notes,
     )
 
 

@@ -180,3 +180,18 @@ def test_what_was_tuned_is_drawn_at_the_values_that_were_chosen(contents: Conten
     drawn = [ticks[round(y)] for y in np.asarray(axes.lines[0].get_ydata())]
     chosen = [f"{json.loads(text)['ridge']:g}" for text in tables["0.05"]["hyperparameters"]]
     assert drawn == [*chosen, chosen[-1]]
+
+
+def test_points_that_are_scored_without_a_cell_of_their_own_are_neither_cells_nor_seconds(run: Path) -> None:
+    contents = read_contents(run)
+    trials = contents.trials
+    trials.loc[~trials["selected"], "cell"] = None
+    sentence, named = search.failures(contents)
+    assert sentence == f"No fit diverged: all {trials['selected'].sum()} cells converged."
+    row = search.cost_table(contents).panels[0].rows[0]
+    assert row.cells[0].text == str(trials["selected"].sum())
+    assert row.cells[-1].text == "–"
+    trials.loc[trials.index[trials["cell"].isna()][0], "status"] = "diverged"
+    sentence, named = search.failures(contents)
+    assert sentence.startswith("1 of ")
+    assert "τ = 0.05, window 1" in named[0]
