@@ -21,7 +21,7 @@ from factor_ray.data.targets import next_returns
 from factor_ray.descriptions import Described, described_of, factor_frame, loading_frame
 from factor_ray.experiment import Experiment
 from factor_ray.levels import Levels, crossing, rearranged, searched_levels, trivial_levels
-from factor_ray.loadings import Loadings, loading_portfolios, loadings_of, measure_loading_portfolios
+from factor_ray.loadings import Loadings, left_out_r2, loading_portfolios, loadings_of, measure_loading_portfolios
 from factor_ray.measures import (
     MARKET,
     fills_portfolios,
@@ -199,11 +199,12 @@ class _Conclusion:
         """Take a model's loadings on its factors, where it has any."""
         if loadings is None:
             return
-        settings = self.experiment.portfolios
+        settings, measured = self.experiment.portfolios, self._measured(loadings.model, loadings.horizon)
+        target_N = self.inputs.targets[loadings.horizon]
+        measured["total_without_own"] = left_out_r2(self.inputs.panel, loadings, target_N)
         formed = loading_portfolios(self.inputs.panel, loadings, self.next_return_N, settings)
         if not formed.empty:
             self.loading_portfolios.append(formed)
-            measured = self._measured(loadings.model, loadings.horizon)
             measured["loadings"] = measure_loading_portfolios(formed, settings)
 
     def compare(self, forecasts: list[Forecast], horizon: int) -> None:

@@ -15,6 +15,7 @@ from factor_ray.evaluation import long_short
 from factor_ray.experiment import PortfolioSettings
 from factor_ray.measures import fills_portfolios, form_portfolios
 from factor_ray.models.base import FittedLoadings
+from factor_ray.models.latent import left_out_residuals
 from factor_ray.runner.campaign import Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
@@ -82,6 +83,24 @@ def loadings_of(quest: Quest, inputs: Inputs, store: CellStore) -> Loadings | No
     most = max(part.shape[1] for part in parts)
     padded = [np.pad(part, ((0, 0), (0, most - part.shape[1])), constant_values=np.nan) for part in parts]
     return Loadings(quest.model, quest.horizon, np.concatenate(rows), np.concatenate(padded))
+
+
+def left_out_r2(panel: Panel, loadings: Loadings, target_N: FloatArray) -> float:
+    """Return R2 against zero of total fits in which an asset's own return does not realise the factors.
+
+    See :func:`factor_ray.models.latent.left_out_residuals`; NaN where no month has returns enough.
+    """
+    target_n = target_N[loadings.rows].astype(np.float64)
+    residual_n = np.full(len(target_n), np.nan)
+    month_n = panel.row_months[loadings.rows]
+    for month in np.unique(month_n):
+        rows = slice(*np.searchsorted(month_n, [month, month + 1]))
+        factors_K = np.isfinite(loadings.values_nK[rows]).all(axis=0)
+        if factors_K.any():
+            residual_n[rows] = left_out_residuals(loadings.values_nK[rows][:, factors_K], target_n[rows])
+    known_n = np.isfinite(residual_n)
+    squares = float(np.square(target_n[known_n]).sum())
+    return 1 - float(np.square(residual_n[known_n]).sum()) / squares if squares else float("nan")
 
 
 def loading_portfolios(

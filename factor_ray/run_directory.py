@@ -20,8 +20,6 @@ from factor_ray.errors import InputError, WorkError
 if TYPE_CHECKING:
     from factor_ray.experiment import Experiment
 
-TABLES = ("forecasts", "consensus", "trials", "portfolios", "coefficients")
-
 
 @dataclass(frozen=True)
 class Run:

@@ -15,7 +15,7 @@ from factor_ray.data.simulation import simulate
 from factor_ray.data.targets import excess_returns, next_returns
 from factor_ray.evaluation import long_short, sort_portfolios
 from factor_ray.experiment import Experiment, PortfolioSettings
-from factor_ray.loadings import Loadings, loading_portfolios, loadings_of, measure_loading_portfolios
+from factor_ray.loadings import Loadings, left_out_r2, loading_portfolios, loadings_of, measure_loading_portfolios
 from factor_ray.models import registry
 from factor_ray.models.base import Description, RowWise
 from factor_ray.runner.campaign import Campaign
@@ -123,6 +123,23 @@ def test_ipca_loads_by_its_identified_gamma(tmp_path):
         gamma_PK = campaign.store.read(quest.cells.name(window, settings, 0)).weights["gamma"]
         expected.append(inputs.panel.characteristics[inputs.panel.rows(*dated.test)] @ gamma_PK)
     np.testing.assert_allclose(found.values_nK, np.concatenate(expected), atol=1e-5)
+
+
+def test_total_fits_without_own_return_are_slow_regressions():
+    panel = simulate(seed=5, slots=12, months=12, characteristics=9, missing_characteristics=0).panel
+    rows = np.flatnonzero(panel.row_months >= panel.months[6])
+    values_nK = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
+    values_nK[:, 2] = np.nan
+    target_N, errors, squares = excess_returns(panel, 1), 0.0, 0.0
+    for month in panel.months[6:-1]:
+        own = (panel.row_months[rows] == month) & np.isfinite(target_N[rows])
+        x_NK, y_N = values_nK[own, :2].astype(float), target_N[rows][own].astype(float)
+        for asset in range(len(y_N)):
+            others = np.arange(len(y_N)) != asset
+            errors += (y_N[asset] - x_NK[asset] @ np.linalg.lstsq(x_NK[others], y_N[others], rcond=None)[0]) ** 2
+        squares += float(y_N @ y_N)
+    found = left_out_r2(panel, Loadings("two", 1, rows, values_nK), target_N)
+    assert found == pytest.approx(1 - errors / squares)
 
 
 def test_portfolios_are_those_of_a_plain_sort_on_each_column():

@@ -25,7 +25,8 @@ def fits_table(contents: Contents) -> Table | None:
             panels.append(Panel(horizon_heading(horizon), rows))
     if not panels:
         return None
-    columns = ["", "Factors", "Total R², % (a fit)", "Predictive R², % (a forecast)", "Predictive vs hist. mean, %"]
+    columns = ["", "Factors", "Total R², % (a fit)", "Total without own return, %"]
+    columns += ["Predictive R², % (a forecast)", "Predictive vs hist. mean, %"]
     return Table(
         "fits",
         "Latent factors: what they fit, and what they forecast",
@@ -34,9 +35,10 @@ def fits_table(contents: Contents) -> Table | None:
         [
             "Test months, R² against zero. Total: each month's factors are realised from its own returns, with "
             "loadings known before; it says how well so many factors describe a month, grows with their number, and "
-            "says nothing of what was known. Predictive: factors are expected from those realised before. Only the "
-            "latter may stand beside those of other models. Factors: K of the selected points, the least and the most "
-            "of the windows.",
+            "says nothing of what was known. Without own return: the factors that explain an asset are realised from "
+            "all other assets (first member of what was selected), so that needless factors lower it. Predictive: "
+            "factors are expected from those realised before. Only the latter may stand beside those of other models. "
+            "Factors: K of the selected points, the least and the most of the windows.",
         ],
     )
 
@@ -116,6 +118,7 @@ def _fit_cells(contents: Contents, label: Label, horizon: int) -> list[Cell]:
     return [
         Cell(_factors(contents, label, horizon)),
         Cell(percent(of("total", "r2"))),
+        Cell(percent(contents.number(label.full, horizon, "total_without_own"))),
         Cell(percent(of("returns", "r2"))),
         Cell(percent(of("returns", "r2_historical_mean"))),
         Cell(count(of("total", "observations"))),

@@ -92,7 +92,8 @@ def test_totals_stand_beside_forecasts(contents, forecasts):
     assert list(rows) == ["ipca", *variants]
     for model in rows:
         assert number(rows[model][1]) == pytest.approx(100 * r2(forecasts, model, "total"), abs=0.006)
-        assert number(rows[model][2]) == pytest.approx(100 * r2(forecasts, model, "predictive"), abs=0.006)
+        assert number(rows[model][3]) == pytest.approx(100 * r2(forecasts, model, "predictive"), abs=0.006)
+    assert number(rows["ipca"][2]) < number(rows["ipca"][1])
     assert [rows[model][0] for model in variants] == ["1", "1", "2", "2"]
     assert set(rows["ipca"][0]) <= set("12–")
 
