@@ -87,6 +87,12 @@ def selection_table(contents: Contents) -> Table | None:
         f"Selected by the mean validation score (lower is better) of a point's first member over {how}. "
         "Only hyperparameters that differ between points are shown; experiment.yaml has all.",
     ]
+    tolerance = contents.description["experiment"]["search"].get("tolerance", 0.0)
+    if tolerance:
+        notes.append(
+            f"Of points whose mean score lies within {percent(tolerance, 1)}% of the lowest, the simplest was selected "
+            "where the model says what is simple."
+        )
     if any("–" in row.head for panel in panels for row in panel.rows):
         notes.append("Neighbouring windows that selected the same stand in one row, with the score of the last.")
     return Table(

@@ -123,11 +123,13 @@ def _loss_figure(contents: Contents, family: str, variants: list[Label], name: s
                 plain_axis(axes)
                 plain_axis(axes, axis="x")
 
-    notes = [
-        "Of the selected points, mean over windows and members. The training loss is what is minimised, with dropout, "
-        "in the last epoch; the validation score is what selection compares. Their levels are not comparable"
-        + (", and λ decides how the training loss weighs return and consensus." if name == "consensus_weight" else ".")
-    ]
+    notes = ["Of the selected points, mean over windows and members; the validation score is what selection compares."]
+    if "train_loss" in parts:
+        notes[0] += (
+            " The training loss is what is minimised, with dropout, in the last epoch; the levels of the two are not "
+            "comparable"
+            + (", and λ decides how it weighs return and consensus." if name == "consensus_weight" else ".")
+        )
     return draw(
         f"losses-{family}-{name}",
         f"Losses of {family} against {sign(name)}",

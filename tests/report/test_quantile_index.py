@@ -195,3 +195,13 @@ def test_points_that_are_scored_without_a_cell_of_their_own_are_neither_cells_no
     sentence, named = search.failures(contents)
     assert sentence.startswith("1 of ")
     assert "τ = 0.05, window 1" in named[0]
+
+
+def test_the_selection_says_how_much_worse_a_simpler_point_may_be(contents: Contents) -> None:
+    table = search.selection_table(contents)
+    assert table is not None
+    assert not any("simplest" in note for note in table.notes)
+    contents.description["experiment"]["search"]["tolerance"] = 0.01
+    table = search.selection_table(contents)
+    assert table is not None
+    assert any("within 1.0% of the lowest" in note for note in table.notes)
