@@ -20,7 +20,7 @@ from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
 from factor_ray.models.base import Available
 from factor_ray.models.ensemble import FittedMember, ensemble_forecast
-from factor_ray.models.latent import left_out_loss_ratio, realised_factors, total_loss_ratio
+from factor_ray.models.latent import expected_factors, left_out_loss_ratio, realised_factors, total_loss_ratio
 from factor_ray.models.neurif import NeurIF, NeurIFSettings
 from factor_ray.models.neurif_fit import frozen_loadings, identified
 from factor_ray.models.neurif_step import return_loss
@@ -237,6 +237,10 @@ def test_a_forecast_is_loadings_times_the_mean_realised_factor(fitted):
     own = slice(len(history) - len(month), len(history))
     wanted_N = loadings(history, own) @ np.mean(realised, axis=0)
     np.testing.assert_allclose(NeurIF.fitted(point, found.weights).forecast(month).returns, wanted_N, atol=1e-6)
+    for kind in ("ewma", "ar1"):
+        other = point.model_copy(update={"factor_forecast": kind})
+        wanted_N = loadings(history, own) @ expected_factors(np.stack(realised), kind)
+        np.testing.assert_allclose(NeurIF.fitted(other, found.weights).forecast(month).returns, wanted_N, atol=1e-6)
 
 
 def test_forecasts_of_a_month_do_not_depend_on_the_months_asked_for(fitted):
