@@ -16,8 +16,9 @@ from factor_ray.data.load import Loaded
 from factor_ray.data.prepare import prepare
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment
+from factor_ray.levels import trivial_levels
 from factor_ray.models.base import Weights
-from factor_ray.runner.campaign import Campaign, Quest
+from factor_ray.runner.campaign import Campaign, Quest, quest_key
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.fitting import Context, fit_packs
 from factor_ray.runner.forecasting import Member
@@ -69,6 +70,10 @@ class Line:
             trivial = stages.trivial_of(panel, target_n, self.loaded.panel, self.targets[horizon], horizon)
             for name, values in trivial.items():
                 found[name, str(horizon)] = Forecast(name, horizon, rows, values[rows])
+            if any(quest.tau is not None for quest in self.quests):
+                for levels in trivial_levels(self.inputs, horizon, rows, self.experiment.target.quantiles):
+                    for forecast in levels:
+                        found[forecast.model, quest_key(horizon, forecast.tau)] = forecast
         return found
 
     def ensemble(self, quest: Quest, window: int, variant: str) -> list[Member]:
@@ -128,7 +133,8 @@ def state_again(line: Line, horizon: int, window: int, scratch: Path) -> FloatAr
 
 def weights_again(line: Line, quest: Quest, request: Request, scratch: Path) -> Weights:
     """Fit one cell anew and return its weights."""
-    own = Quest(quest.model, quest.horizon, _asking(request), quest.windows, quest.cells)
+    monthly = stages.monthly_fits(quest.model, quest.horizon, line.inputs, line.digests)
+    own = Quest(quest.model, quest.horizon, _asking(request), quest.windows, quest.cells, quest.tau, monthly)
     campaign = Campaign([own], CellStore(scratch), slots=1)
     fit_here(campaign, line.inputs)
     return campaign.store.read(quest.cells.name(request.window, request.point.settings, request.member)).weights
