@@ -27,7 +27,11 @@ def quantile_answer(contents: Contents, horizon: int) -> str:
         return ""
     said = [_said(contents, horizon, level) for level in spread_out(found, _MOST_LEVELS)]
     number = max(len(selected_models(contents, horizon, level)) for level in found)
-    lead = f"of {number} quantile models, the best true forecasts in hindsight were" if number > 1 else "of quantiles,"
+    lead = (
+        f"of {number} quantile models, the best true forecasts in hindsight were"
+        if number > 1
+        else "true forecasts of quantiles were"
+    )
     return f"{lead} {'; '.join(said)}. R² is against a quantile of zero."
 
 

@@ -204,6 +204,7 @@ def test_one_level_of_forecasts_has_its_table_alone(make_run: MakeRun) -> None:
         (directory / f"{name}.parquet").unlink()
     text = write_report(directory).read_text(encoding="utf-8")
     ids = set(re.findall(r'<figure[^>]*id="([^"]*)"', text))
+    assert "At 1 month, true forecasts of quantiles were at τ = 0.5 qcf (R² " in text
     assert "quantiles-0.5" in ids
     assert {"crossing", "shortfall", "quantile-levels", "fan-qcf-1", "factors-qcf-1", "bars-qcf-1"}.isdisjoint(ids)
     assert next(heading for heading, _ in rows_of(text, "quantiles-0.5")) == PREDICTIVE
