@@ -88,7 +88,7 @@ class NeurIF(Estimator):
     """
 
     name: ClassVar[str] = "neurif"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[Hyperparameters]] = NeurIFSettings
 
     @classmethod
@@ -141,10 +141,10 @@ class NeurIF(Estimator):
         Returns
         -------
         list of Fit
-            ``scores``, of the validation months: ``selection``, the loss of what factors realised without an asset
-            leave of its return over that of zero (the plain total fit improves with needless factors), and
-            ``total_r2``, plain, by which a fit stops. ``weights``: those of the loadings, ``months``, ``factors``
-            (realised, in decimals) and ``embedded_factors`` (F').
+            ``scores``, of the validation months: ``selection``, by which a fit stops too, the loss of what factors
+            realised without an asset leave of its return over that of zero (the plain total fit improves with
+            needless factors and with large loadings of volatile assets), and ``total_r2``, plain. ``weights``: those
+            of the loadings, ``months``, ``factors`` (realised, in decimals) and ``embedded_factors`` (F').
 
         Raises
         ------

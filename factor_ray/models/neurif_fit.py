@@ -18,7 +18,6 @@ from factor_ray.models.latent import (
     OfRows,
     history_of,
     identification,
-    left_out_loss_ratio,
     realised_months,
     rotate_loadings,
 )
@@ -52,7 +51,7 @@ def fit_members(
     ]
     members = train_stack(task, settings, schedule, device=device)
     return [
-        _kept(point, member, task.completed(number, member.weights), train, validation, device)
+        _kept(point, member, task.completed(number, member.weights), train, device)
         for number, (point, member) in enumerate(zip(points, members, strict=True))
     ]
 
@@ -62,17 +61,12 @@ def _kept(
     trained: TrainedMember,
     weights: Weights,
     train: Sample,
-    validation: Sample,
     device: str,
 ) -> Fit:
     if trained.diverged:
         return Fit({}, {"selection": math.inf}, trained.history, "diverged", trained.seconds)
-    kept = identified(point, weights, train, device)
-    scores = {
-        "selection": left_out_loss_ratio(frozen_loadings(point, kept, device), validation),
-        "total_r2": 1 - trained.best["validation_loss"],
-    }
-    return Fit(kept, scores, trained.history, "ok", trained.seconds)
+    scores = {"selection": trained.best["validation_loss"], "total_r2": 1 - trained.best["total_loss"]}
+    return Fit(identified(point, weights, train, device), scores, trained.history, "ok", trained.seconds)
 
 
 def identified(point: NeurIFSettings, weights: Weights, train: Sample, device: str = "cpu") -> Weights:

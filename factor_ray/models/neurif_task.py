@@ -17,7 +17,7 @@ from torch.func import functional_call
 from factor_ray.data.sample import Sample
 from factor_ray.models.base import Weights
 from factor_ray.models.ipca import IPCA, IPCASettings
-from factor_ray.models.latent import realised_factors
+from factor_ray.models.latent import left_out_residuals, realised_factors
 from factor_ray.models.neurif import NeurIFSettings
 from factor_ray.models.neurif_months import Months
 from factor_ray.models.neurif_network import Factors, Loadings, Network, orthogonality, part_of, spatial_kind
@@ -104,22 +104,26 @@ class NeurIFTask:
         return (value + point.orthogonality * orthogonality(factor_TK))[None]
 
     def validate(self, through: Pass) -> dict[str, Tensor]:
-        """Return the loss of the validation months' total fit over that of zero (1,)."""
+        """Return the losses of the validation months' total fits over that of zero (1,).
+
+        ``total_loss`` is plain. ``validation_loss``, which stops a fit, realises an asset's factors without its own
+        return: large loadings of volatile assets lower the plain one by fitting their noise.
+        """
         (member,) = through.members
         network, workers = self.networks[member].eval(), self._points[member].workers
         weights = part_of({name: stack[0] for name, stack in through.weights.items()}, "loadings")
-        sums = np.zeros(2)
+        sums = np.zeros(3)
         for chunk in self._validation.chunks(self._validation.learned[rank_of(workers) :: workers]):
             inputs = (chunk.x_nP, chunk.position_nd, chunk.bounds)
             linear_nK, beyond_nK = functional_call(network.loadings, weights, inputs)
             loading_nK = (linear_nK if beyond_nK is None else linear_nK + beyond_nK).double().cpu().numpy()
             y_n = np.where(chunk.known_n.cpu(), chunk.y_n.double().cpu(), np.nan)
             for first, last in chunk.bounds:
-                sums += _errors_and_squares(loading_nK[first:last], y_n[first:last])
+                sums += _squares(loading_nK[first:last], y_n[first:last])
         total = torch.from_numpy(sums).to(self._device)
         if workers > 1:
             (total,) = summed_over_ranks([total])
-        return {"validation_loss": (total[0] / total[1])[None]}
+        return {"validation_loss": (total[0] / total[2])[None], "total_loss": (total[1] / total[2])[None]}
 
     def completed(self, member: int, weights: Weights) -> Weights:
         """Return a member's loadings and, in place of the embedding, the factors F' in decimals (T, K)."""
@@ -153,7 +157,12 @@ def _ipca_of(train: Sample, validation: Sample, point: NeurIFSettings) -> tuple[
     return torch.from_numpy(gamma_IK).float(), torch.from_numpy(factor_TK).float()
 
 
-def _errors_and_squares(loading_nK: npt.NDArray[np.float64], y_n: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Sums over one month's known returns: squared errors of the total fit (of zero without factors), and squares."""
-    fit_n = loading_nK @ np.nan_to_num(realised_factors(loading_nK, y_n))
-    return float(np.nansum(np.square(y_n - fit_n))), float(np.nansum(np.square(y_n)))
+def _squares(loading_nK: npt.NDArray[np.float64], y_n: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Sums over one month's known returns of squares: left-out residuals, plain residuals, returns.
+
+    Where there are no factors the return is left.
+    """
+    left_out_n = left_out_residuals(loading_nK, y_n)
+    plain_n = y_n - loading_nK @ np.nan_to_num(realised_factors(loading_nK, y_n))
+    parts = (np.where(np.isnan(left_out_n), y_n, left_out_n), plain_n, y_n)
+    return tuple(float(np.nansum(np.square(part_n))) for part_n in parts)  # type: ignore[return-value]
