@@ -15,6 +15,9 @@ from factor_ray.models.ipca import IPCA, IPCASettings
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
 from factor_ray.models.neurif import NeurIF, NeurIFSettings
 from factor_ray.models.pca import PCA, PCASettings
+from factor_ray.models.quantile.model_observed import ObservedFactors, ObservedSettings
+from factor_ray.models.quantile.model_qcf import QCF, QCFSettings
+from factor_ray.models.quantile.model_qfm import QFM, QFMSettings
 from factor_ray.models.registry import model, model_names
 
 __all__ = [
@@ -23,6 +26,8 @@ __all__ = [
     "IPCA",
     "MLP",
     "PCA",
+    "QCF",
+    "QFM",
     "STHD",
     "CBAPMSettings",
     "ConditionalAutoencoder",
@@ -43,10 +48,14 @@ __all__ = [
     "Model",
     "NeurIF",
     "NeurIFSettings",
+    "ObservedFactors",
+    "ObservedSettings",
     "PCASettings",
     "PatchTST",
     "PatchTSTSettings",
     "Prediction",
+    "QCFSettings",
+    "QFMSettings",
     "STHDSettings",
     "Transformer",
     "TransformerSettings",
