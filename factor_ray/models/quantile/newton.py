@@ -13,15 +13,16 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.blas import dsyrk
-from scipy.linalg.lapack import dpotrf, dpotrs
+from scipy.linalg.lapack import dpotrs
 
-from factor_ray.errors import WorkError
+from factor_ray.models.quantile.normal_matrix import factor_by_cholesky, factor_by_qr
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 STEP_FRACTION = 0.9995  # of the way to the boundary
+REFINEMENTS = 2
+INEXACT = 0.01  # of the duality gap: a dual residual that costs more shows that X'QX is too inaccurate
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,13 @@ class _System:
         self.Q_KN = 1.0 / (self.u_over_s_KN + self.v_over_w_KN)
         self.dual_residual_KP = r_KP - problems.penalty_KP * iterate.c_KP
         root_KN = np.sqrt(self.Q_KN)
+        self.inexact_K = _inexact(problems, iterate, self.dual_residual_KP)
         scratch = np.empty_like(problems.Xt)
         self.factors = [
-            _factor(problems.Xt, root_N, penalty_P, scratch)
-            for root_N, penalty_P in zip(root_KN, problems.penalty_KP, strict=True)
+            factor_by_qr(problems.Xt, root_N, penalty_P)
+            if inexact
+            else factor_by_cholesky(problems.Xt, root_N, penalty_P, scratch)
+            for root_N, penalty_P, inexact in zip(root_KN, problems.penalty_KP, self.inexact_K, strict=True)
         ]
 
     def direction(self, target_u: Floats, target_v: Floats) -> Direction:
@@ -165,9 +169,20 @@ class _System:
         for k, factor in enumerate(self.factors):
             dc_KP[k] = dpotrs(factor, right_KP[k], lower=1)[0]
         dd_KN = self.Q_KN * (goal_KN - problems.fitted(dc_KP))
+        for k in map(int, np.flatnonzero(self.inexact_K)):
+            self._refine(k, dc_KP[k], dd_KN[k])
         du_KN = u_shift_KN - iterate.u_KN + self.u_over_s_KN * dd_KN
         dv_KN = v_shift_KN - iterate.v_KN - self.v_over_w_KN * dd_KN
         return Direction(dc_KP, dd_KN, du_KN, dv_KN)
+
+    def _refine(self, k: int, dc_P: Floats, dd_N: Floats) -> None:
+        """Correct a direction in place until X'd = Rc holds after it: what rounding left of it goes to u and v."""
+        Xt, penalty_P = self.problems.Xt, self.problems.penalty_KP[k]
+        for _ in range(REFINEMENTS):
+            left_P = self.dual_residual_KP[k] + Xt @ dd_N - penalty_P * dc_P
+            change_P = dpotrs(self.factors[k], left_P, lower=1)[0]
+            dc_P += change_P
+            dd_N -= self.Q_KN[k] * (change_P @ Xt)
 
     def step_lengths(self, direction: Direction) -> tuple[Floats, Floats]:
         """Longest primal and dual steps, at most 1, that keep u, v, s and w off zero.
@@ -221,21 +236,19 @@ def _affordable_correctors(columns: int, rows: int) -> int:
     return sum(factor > multiple * solve for multiple in (5, 15, 40))
 
 
-def _factor(Xt: Floats, root_N: Floats, penalty_P: Floats, scratch: Floats) -> Floats:
-    """Lower Cholesky factor of ``X'QX + R``."""
-    np.multiply(Xt, root_N, out=scratch)
-    gram = dsyrk(1.0, scratch.T, trans=1, lower=1)
-    diagonal_P = gram.diagonal() + penalty_P
-    # The relative inflation is below the iteration's own accuracy; nearly collinear columns need more of it.
-    for inflation in (1e-14, 1e-12, 1e-10, 1e-8):
-        np.fill_diagonal(gram, diagonal_P * (1.0 + inflation))
-        factor, failure = dpotrf(gram, lower=1, clean=0)
-        if failure == 0:
-            return np.asarray(factor, dtype=np.float64)
-    raise WorkError(
-        "A Newton system of a quantile regression is singular to rounding: raise the ridge, or remove nearly collinear "
-        "columns"
+def _inexact(problems: Problems, iterate: Iterate, dual_residual_KP: Floats) -> Bools:
+    """Problems whose error in X'd = Rc costs the duality gap more than a share of what the products still do.
+
+    Every full step removes that error, so that one of this size is what X'QX lost: beside the weights of interpolated
+    rows, a small penalty is below its rounding.
+    """
+    free_KP = problems.penalty_KP == 0.0
+    squares_KP = np.divide(
+        dual_residual_KP**2, 2.0 * problems.penalty_KP, out=np.zeros_like(free_KP, float), where=~free_KP
     )
+    cost_K = squares_KP.sum(axis=1) + (np.abs(iterate.c_KP * dual_residual_KP) * free_KP).sum(axis=1)
+    inexact_K: Bools = cost_K > INEXACT * 2 * iterate.u_KN.shape[1] * iterate.mean_product_K
+    return inexact_K
 
 
 def _longest(*rates_KN: Floats) -> Floats:

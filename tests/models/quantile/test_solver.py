@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factor_ray.errors import InputError, WorkError
-from factor_ray.models.quantile import interior_point, quantile_regression, quantile_regressions
+from factor_ray.models.quantile import hermite_basis, interior_point, quantile_regression, quantile_regressions
 
 TAUS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -191,6 +191,21 @@ def test_nearly_dependent_columns():
     X[:, 4] = X[:, 3] + 1e-7 * X[:, 4]
     fit = quantile_regression(X, y, 0.5)
     assert fit.gap <= 1e-8 * fit.objective
+
+
+@pytest.mark.parametrize("guessing", [True, False])
+@pytest.mark.parametrize("seed", [0, 3, 7])
+def test_heavy_tailed_collinear_terms_under_a_ridge_too_small_for_their_cross_products(seed, guessing, monkeypatch):
+    if not guessing:
+        monkeypatch.setattr(interior_point, "exact_solution", lambda *_: None)
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((300, 1)) + 0.5 * rng.standard_normal((300, 14))) ** 3
+    X = hermite_basis((x - x.mean(axis=0)) / x.std(axis=0), 3)
+    y = 0.08 * rng.standard_t(3, 300)
+    fit = quantile_regression(X, y, 0.05, ridge=1e-5)
+    assert fit.gap <= 1e-8 * fit.objective
+    assert fit.iterations < 20
+    np.testing.assert_allclose(X.T @ fit.duals / 300, [0.0, *(2e-5 * fit.coefficients[1:])], atol=1e-8)
 
 
 def test_columns_of_very_different_sizes():
