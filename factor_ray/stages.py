@@ -77,6 +77,7 @@ def require_fittable(experiment: Experiment, panel: Panel) -> None:
         consensus=len(panel.consensus_names),
         factors=0 if panel.factors is None else len(panel.factors.names),
         validation=experiment.windows.validation,
+        workers=1 if experiment.compute.workers == "auto" else experiment.compute.workers,
     )
     for entry in experiment.models:
         for space in entry.spaces().values():

@@ -28,6 +28,11 @@ class Hyperparameters(BaseModel):
     simpler_by: ClassVar[tuple[str, ...]] = ()
     """Whole-numbered hyperparameters of which fewer make a simpler model, first things first; see search.tolerance."""
 
+    @property
+    def ranks(self) -> int:
+        """Processes of a worker group that fit one member together; one each, but for models that say otherwise."""
+        return 1
+
     @classmethod
     def shape_names(cls) -> tuple[str, ...]:
         """Names of the hyperparameters that decide the tensors' shapes or the schedule."""
@@ -103,12 +108,15 @@ class Available:
         Number of characteristics, consensus variables and observed factors.
     validation : int
         Number of validation months of every window.
+    workers : int
+        Processes of a worker group.
     """
 
     characteristics: int
     consensus: int
     factors: int
     validation: int
+    workers: int = 1
 
 
 @dataclass(frozen=True)

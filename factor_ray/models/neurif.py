@@ -62,6 +62,11 @@ class NeurIFSettings(Hyperparameters):
         "mean", "the next factor from those realised so far: their mean, one of falling weights, or an AR(1)"
     )
 
+    @property
+    def ranks(self) -> int:
+        """Processes that share the months of every step."""
+        return self.workers
+
     @model_validator(mode="after")
     def _fit_together(self) -> NeurIFSettings:
         if self.width % self.heads:
@@ -104,6 +109,11 @@ class NeurIF(Estimator):
         if available.validation == 0:
             raise InputError(
                 "windows.validation must be at least 1 for neurif, which stops by it; got 0: give it months"
+            )
+        if settings.workers not in (1, available.workers):
+            raise InputError(
+                f"neurif.workers is {settings.workers} and compute.workers gives groups of {available.workers}: set "
+                f"compute.workers to {settings.workers}, or neurif.workers to 1"
             )
         instruments = available.characteristics + settings.constant
         if available.characteristics == 0 or settings.factors > instruments:

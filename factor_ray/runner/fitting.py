@@ -15,6 +15,15 @@ from factor_ray.runner.inputs import Inputs
 
 
 @dataclass(frozen=True)
+class Context:
+    """All that the fit loop knows of where it runs."""
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
 class Pack:
     """Members of one shape, fitted as one stack on one window; plain values only, so that it travels as a dict."""
 
@@ -35,27 +44,32 @@ class Pack:
         return dataclasses.asdict(self)
 
     def share(self, rank: int, world: int) -> Pack:
-        """Return the members that one of several ranks fits."""
-        return self._some(range(rank, len(self), world))
+        """Return the members that one of several ranks fits: all of them where the ranks share every member."""
+        return self if self._settings(0).ranks > 1 else self._some(range(rank, len(self), world))
 
-    def fit(self, inputs: Inputs, store: CellStore, device: str) -> None:
-        """Fit and store the members that are not stored already."""
+    def fit(self, inputs: Inputs, store: CellStore, context: Context) -> None:
+        """Fit and store the members that are not stored already; of ranks that share them one stores."""
         todo = self._some([k for k, name in enumerate(self.cells) if not store.has(name)])
         if not len(todo):
             return
         family = model(self.model)
         window, view = inputs.windows[self.horizon][self.window], inputs.view(self.horizon, self.window)
-        points: list[Hyperparameters] = [family.Settings(**point) for point in todo.points]
+        points = [todo._settings(k) for k in range(len(todo))]
         fits = family.fit_pack(
             points,
             todo.seeds,
             view.train(window),
             view.validation(window),
             order_seed=self.order_seed,
-            device=device,
+            device=context.device,
         )
+        if points[0].ranks > 1 and context.rank > 0:
+            return
         for name, fit, identity in zip(todo.cells, fits, todo.identities, strict=True):
             store.write(name, fit, identity)
+
+    def _settings(self, place: int) -> Hyperparameters:
+        return model(self.model).Settings(**self.points[place])
 
     def _some(self, places: Sequence[int]) -> Pack:
         names = ("points", "seeds", "cells", "identities")
@@ -92,7 +106,7 @@ class MonthPack:
         parts = {name: getattr(self, name)[mine] for name in ("months", "settings", "names", "month_identities")}
         return dataclasses.replace(self, **parts)
 
-    def fit(self, inputs: Inputs, store: CellStore, device: str) -> None:  # noqa: ARG002 - small matrices: no GPU
+    def fit(self, inputs: Inputs, store: CellStore, context: Context) -> None:  # noqa: ARG002 - small: no GPU
         """Fit and store what is not stored already, month after month."""
         family = model(self.model)
         assert issubclass(family, ByMonth)
@@ -116,16 +130,7 @@ def pack_from(values: Mapping[str, Any]) -> AnyPack:
     return MonthPack(**values) if "months" in values else Pack(**values)
 
 
-@dataclass(frozen=True)
-class Context:
-    """All that the fit loop knows of where it runs."""
-
-    rank: int = 0
-    world: int = 1
-    device: str = "cpu"
-
-
 def fit_packs(packs: Sequence[AnyPack], inputs: Inputs, store: CellStore, context: Context) -> None:
     """Fit this rank's part of every pack and store the cells; what is stored already is left alone."""
     for pack in packs:
-        pack.share(context.rank, context.world).fit(inputs, store, context.device)
+        pack.share(context.rank, context.world).fit(inputs, store, context)

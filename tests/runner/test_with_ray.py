@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import yaml
 
 from factor_ray.data.simulation import simulate
 from factor_ray.experiment import Experiment
@@ -258,3 +259,24 @@ output: {tmp_path}
     assert forecasts["month"].max() == pd.Timestamp("2008-02-29")
     assert forecasts["prediction"].notna().all()
     assert not forecasts.duplicated(["month", "asset"]).any()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_ranks_that_share_every_member_store_it_once_and_come_near_one_worker(tmp_path: Path) -> None:
+    """NeurIF's months spread over two ranks: sums in another order, so that bits differ from one worker's."""
+    settings = {"factors": 2, "width": 8, "heads": 2, "blocks": 1, "epochs": 3, "dropout": 0.0}
+    windows = {"scheme": "single", "first_train_end": "2004-12", "validation": 12}
+    text = yaml.safe_load(CONFIG.format(months=118, epochs=1, output=tmp_path))
+    text |= {"models": [{"name": "neurif", **settings}], "target": {"horizon": 1}, "windows": windows}
+    text |= {"macro_state": {"kind": "none"}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(text))
+    alone = Experiment.from_yaml(tmp_path / "tiny.yaml", ["name=alone", "ensemble.members=1"]).run()
+    changed = ["name=shared", "ensemble.members=1", "models.0.workers=2", "compute.workers=2"]
+    shared = Experiment.from_yaml(tmp_path / "tiny.yaml", changed).run()
+    assert len(cells(shared)) == len(cells(alone)) == 1
+    assert set(cells(shared)).isdisjoint(cells(alone))
+    tables = [pd.read_parquet(run.path / "forecasts.parquet") for run in (alone, shared)]
+    chosen = [table[(table["model"] == "neurif") & (table["kind"] == "predictive")] for table in tables]
+    first, second = (table["prediction"].to_numpy() for table in chosen)
+    assert np.isfinite(first).all()
+    np.testing.assert_allclose(second, first, atol=1e-4)

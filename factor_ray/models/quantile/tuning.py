@@ -112,12 +112,16 @@ def rolling_models(
     C_TP = np.asarray(coefficients_TP, dtype=np.float64)
     if not 1 <= first <= len(C_TP):
         raise InputError(f"first must lie between 1 and the {len(C_TP)} months; got {first}")
-    ends = range(first, len(C_TP) + 1)
-    windows = [(0 if window is None else max(month - window, 0), month) for month in ends]
+    windows = _windows(first, len(C_TP) + 1, window)
     models: list[QuantileFactors] = []
     for model in window_models(C_TP, windows, tau, factors, characteristics, order, rule):
         models.append(align(model, models[-1]) if models else model)
     return models
+
+
+def _windows(first: int, stop: int, window: int | None) -> list[tuple[int, int]]:
+    """The windows that end before months first, ..., stop - 1."""
+    return [(0 if window is None else max(month - window, 0), month) for month in range(first, stop)]
 
 
 def score_settings(
@@ -157,8 +161,10 @@ def score_settings(
     losses_WC = np.empty((len(months) - first, len(settings)))
     characteristics = np.shape(months[0][0])[1]
     for (order, ridge), C_TP in coefficients.items():
-        models = rolling_models(C_TP, tau, max(factors), characteristics, order, first=first, window=window, rule=rule)
-        scored = list(zip(models, months[first:], strict=False))
+        # Not aligned with each other: the first r must be each window's strongest, whatever their order a month before.
+        windows = _windows(first, len(months), window)
+        models = window_models(C_TP, windows, tau, max(factors), characteristics, order, rule)
+        scored = list(zip(models, months[first:], strict=True))
         loadings = [model.loadings(x) for model, (x, _) in scored]
         for r in factors:
             problems = [(g_NR[:, :r], y) for g_NR, (_, (_, y)) in zip(loadings, scored, strict=True)]

@@ -46,6 +46,20 @@ def test_a_score_is_the_loss_of_the_window_that_ends_the_month_before(months, co
             assert scores.losses[row, scores.settings.index(setting)] == pytest.approx(loss, rel=1e-6)
 
 
+def test_fewer_factors_are_scored_with_the_strongest_where_alignment_puts_a_weaker_one_first(months):
+    first, second = np.linspace(3.0, 1.0, 12), np.linspace(1.0, 3.0, 12) * np.tile([1.0, -1.0], 6)
+    coefficients_TP = np.column_stack([first, second]) @ np.array([[0.0, 1.0, 0.1, 0.0], [0.0, -0.1, 1.0, 0.0]])
+    aligned = rolling_models(coefficients_TP, 0.3, 2, 3, 2, first=4, window=4)
+    assert np.diff([np.linalg.norm(model.betas, axis=1) for model in aligned]).max() > 0
+    scores = score_settings(months, 0.3, {(2, 0.1): coefficients_TP}, [1, 2], first=4, window=4)
+    for row, month in enumerate(scores.months):
+        x, y = months[month]
+        alone = factors_from_coefficients(coefficients_TP[month - 4 : month], 0.3, 1, 3, 2)
+        error = y - alone.total(x, y)
+        loss = np.mean(np.where(error < 0, -0.7 * error, 0.3 * error))
+        assert scores.losses[row, 0] == pytest.approx(loss, rel=1e-9)
+
+
 def test_factors_keep_their_order_and_sign_from_window_to_window(coefficients):
     models = rolling_models(coefficients[3, 1e-4], 0.3, 2, 3, 3, first=6, window=6)
     assert len(models) == 7
