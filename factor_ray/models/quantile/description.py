@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 
 from factor_ray.errors import InputError
 from factor_ray.models.base import Description
@@ -36,7 +37,8 @@ def describe(
 ) -> Description:
     """Describe an estimate; with the months' data also how sure its indices and loading functions are.
 
-    Loading functions are drawn where the assets' indices lie, from their first to their last percentile.
+    Loading functions are drawn where the assets' indices lie, from their first to their last percentile, with 95% bands
+    of single points (:meth:`IndexInference.loading_errors`: theta_k taken as known) where the projection found them.
 
     Parameters
     ----------
@@ -56,8 +58,11 @@ def describe(
     ranges = [np.quantile(pooled @ theta_D, [_TAIL, 1.0 - _TAIL]) for theta_D in model.thetas]
     curves = _curves(model, [np.linspace(low, high, _POINTS) for low, high in ranges])
     inference = _inference(model, samples, ridge, rule, penalise_constant)
-    errors_RD = None if inference is None else inference.standard_errors
-    return Description(months_T, model.factors, model.thetas, errors_RD, curves)
+    if inference is None:
+        return Description(months_T, model.factors, model.thetas, None, curves)
+    if rule == "projection":
+        curves = [_with_band(curve, inference.loading_errors(k, curve[:, 0])) for k, curve in enumerate(curves)]
+    return Description(months_T, model.factors, model.thetas, inference.standard_errors, curves)
 
 
 def _inference(
@@ -79,3 +84,8 @@ def _curves(model: QuantileFactors, points: Sequence[Floats]) -> list[Floats]:
         np.column_stack([w_I, np.tensordot(b_J, hermite_functions(w_I, order), axes=1)])
         for w_I, b_J in zip(points, model.loading_coefficients, strict=True)
     ]
+
+
+def _with_band(curve: Floats, errors_I: Floats) -> Floats:
+    half_I = norm.ppf(0.975) * errors_I
+    return np.column_stack([curve, curve[:, 1] - half_I, curve[:, 1] + half_I])

@@ -18,13 +18,14 @@ from factor_ray.models.quantile import (
     index_inference,
     monthly_coefficients,
 )
+from factor_ray.models.quantile.description import describe
 from factor_ray.models.quantile.hermite import (
     degree_slices,
     hermite_functions,
     index_coefficients,
     index_gradients,
 )
-from factor_ray.models.quantile.inference import _index_jacobian, _propagation
+from factor_ray.models.quantile.inference import _degree_rows, _index_jacobian, _propagation
 
 THETAS = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0]]) / np.sqrt([[3.0], [2.0]])
 LOADINGS = np.array([[0.0, 1.0, 0.5], [0.0, 0.6, -0.2]])
@@ -87,9 +88,17 @@ def test_errors_of_step_1_reach_the_index_as_the_formula_says(rule):
     truth = factors_from_coefficients(coefficients, 0.5, 2, 3, 3, rule=rule)
     step = 1e-5
     up, down = (factors_from_coefficients(coefficients + s * errors, 0.5, 2, 3, 3, rule=rule) for s in (step, -step))
-    jacobians = np.array([_index_jacobian(truth, k, rule) for k in range(2)])
-    moves = [_propagation(truth, jacobians, f) @ e for f, e in zip(truth.factors, errors, strict=True)]
-    np.testing.assert_allclose((up.thetas - down.thetas) / (2 * step), np.reshape(np.mean(moves, 0), (2, 3)), atol=1e-4)
+
+    def predicted(jacobians):
+        moves = [_propagation(truth, jacobians, f) @ e for f, e in zip(truth.factors, errors, strict=True)]
+        return np.reshape(np.mean(moves, 0), (2, 3))
+
+    index_jacobians = np.array([_index_jacobian(truth, k, rule) for k in range(2)])
+    np.testing.assert_allclose((up.thetas - down.thetas) / (2 * step), predicted(index_jacobians), atol=1e-4)
+    if rule == "projection":
+        loading_moves = (up.loading_coefficients - down.loading_coefficients) / (2 * step)
+        degree_rows = np.array([_degree_rows(truth, k) for k in range(2)])
+        np.testing.assert_allclose(loading_moves, predicted(degree_rows), atol=1e-4)
 
 
 def test_standard_errors_are_the_right_size_and_tests_find_what_is_there():
@@ -97,6 +106,34 @@ def test_standard_errors_are_the_right_size_and_tests_find_what_is_there():
     assert 0.3 < np.sqrt(np.mean(scores**2)) < 1.2
     assert (sizes > 0.001).all()
     assert (powers < 1e-6).all()
+
+
+@pytest.mark.parametrize(("tau", "assets"), [(0.5, 200), (0.95, 400)])
+def test_bands_of_loading_functions_cover_what_they_say(tau, assets):
+    w = np.linspace(-2.0, 2.0, 9)
+    truth = LOADINGS @ hermite_functions(w, 3)
+    scores = []
+    for seed in range(12):
+        panel = simulated_months(tau, assets, 24, 100 + seed)
+        fitted = fit_quantile_factors(panel, tau, 2, 3, 1e-6)
+        result = index_inference(fitted, panel, 1e-6)
+        errors = np.array([result.loading_errors(k, w) for k in range(2)])
+        scores.append((fitted.loading_coefficients @ hermite_functions(w, 3) - truth) / errors)
+        bands = describe(fitted, np.arange(24), panel, 1e-6).curves
+        assert all((np.diff(band[:, [2, 1, 3]], axis=1) > 0).all() for band in bands)
+        np.testing.assert_allclose(
+            bands[1][:, 3] - bands[1][:, 2], 2 * 1.959964 * result.loading_errors(1, bands[1][:, 0]), rtol=1e-6
+        )
+    assert 0.5 < np.sqrt(np.mean(np.square(scores))) < 1.3
+    assert np.mean(np.abs(scores) < 1.96) > 0.88
+
+
+def test_paper_rule_has_curves_without_a_band():
+    panel = simulated_months(0.5, 100, 8, 0)
+    fitted = fit_quantile_factors(panel, 0.5, 2, 3, 1e-6, rule="pure_powers")
+    description = describe(fitted, np.arange(8), panel, 1e-6, rule="pure_powers")
+    assert description.standard_errors is not None
+    assert [curve.shape[1] for curve in description.curves] == [2, 2]
 
 
 def test_wald_of_one_coefficient_is_its_squared_t_statistic_and_stars_follow():
