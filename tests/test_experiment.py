@@ -118,7 +118,7 @@ UNKNOWN_KEYS = [
     ("source: fred_md, ", "", 9, "data.macro.source is required: add it, one of fred_md, goyal_welch, monthly_table"),
     ("source: table", "source: tables", 3, "data.source is 'tables'; did you mean table?"),
     ("source: table", "source: 5", 3, "data.source is 5; valid are simulated, simulated_quantiles, table, "),
-    ("  source: table\n", "", 2, "data.source is required: add it, one of simulated, table, "),
+    ("  source: table\n", "", 2, "data.source is required: add it, one of simulated, simulated_quantiles, table, "),
     ("name: small", "12: small", 1, "unknown key 12; valid are name, data,"),
 ]
 

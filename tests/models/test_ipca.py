@@ -66,9 +66,7 @@ def test_planted_loadings_and_intercept_are_found(constant, alpha):
 
 @pytest.fixture(scope="module")
 def package():
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("NUMBA_DISABLE_JIT", "1")  # compiling takes longer than these panels
-        yield pytest.importorskip("ipca")
+    return pytest.importorskip("ipca")
 
 
 @pytest.mark.parametrize("intercept", [False, True])
