@@ -6,6 +6,7 @@ The public names are loaded when they are first used: ``import factor_ray`` load
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ _HOME = {
     "run": ("factor_ray.pipeline", "run_experiment"),
     "simulate": ("factor_ray.data.simulation", "simulate"),
 }
+
+# Intel's MKL, which torch multiplies with, otherwise rounds by where in memory an operand begins (seen on AMD's Zen 4):
+# the same fit would differ from process to process. It reads this at its first product; the speed is the same.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 __all__ = ["Experiment", "Panel", "Run", "Windows", "quantile_regression", "run", "simulate"]
 

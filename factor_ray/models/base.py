@@ -68,7 +68,8 @@ class Fit:
     Attributes
     ----------
     weights : mapping of name to float array
-        All that a prediction needs (scales included), of the epoch with the best validation score.
+        All that a prediction needs (scales included), of the epoch with the best validation score; kept row by row,
+        as they are stored, since products round by the order of their operands in memory.
     scores : mapping of name to float
         On the validation rows. ``selection`` is what points are compared by: lower is better, comparable between
         windows, +inf for a diverged fit. Others are the model's own.
@@ -84,6 +85,10 @@ class Fit:
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
     status: Literal["ok", "diverged"] = "ok"
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        ordered = {name: np.asarray(weight, order="C") for name, weight in self.weights.items()}
+        object.__setattr__(self, "weights", ordered)
 
 
 @dataclass(frozen=True)
