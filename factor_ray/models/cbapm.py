@@ -86,11 +86,8 @@ class CBAPM(Estimator):
         InputError
             Naming what is missing and the remedy.
         """
+        super().require(point, available)
         settings = _checked(point)
-        if available.validation == 0:
-            raise InputError(
-                "windows.validation must be at least 1 for cbapm, which stops by it; got 0: give it months"
-            )
         if available.consensus == 0 and (settings.consensus_only or settings.consensus_weight > 0):
             raise InputError(_NO_CONSENSUS)
 

@@ -69,12 +69,8 @@ class ConditionalAutoencoder(Estimator):
         InputError
             Naming what is missing and the remedy.
         """
+        super().require(point, available)
         settings, instruments = _checked(point), available.characteristics + 1
-        if available.validation == 0:
-            raise InputError(
-                "windows.validation must be at least 1 for conditional_autoencoder, which stops by it; got 0: give it "
-                "months"
-            )
         if settings.factors > instruments:
             raise InputError(
                 f"conditional_autoencoder: {settings.factors} factors need at least as many instruments; there are "

@@ -16,7 +16,7 @@ from factor_ray.data.sample import WindowView, asset_numbers, observed_factors_o
 from factor_ray.data.targets import excess_returns, own_excess_returns
 from factor_ray.data.windows import MonthRange, Window
 from factor_ray.errors import InputError
-from factor_ray.models.base import Fit, Hyperparameters, Model, Weights
+from factor_ray.models.base import Available, Fit, Hyperparameters, Model, Weights
 from factor_ray.models.ensemble import FittedMember, ensemble_forecast
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
 from factor_ray.models.seeds import fit_seed, macro_state_seed
@@ -48,6 +48,7 @@ class Estimator:
         If a hyperparameter is unknown or out of range.
     """
 
+    name: ClassVar[str]
     forecasts: ClassVar[Literal["mean", "quantile"]] = "mean"
 
     def __init__(
@@ -130,6 +131,21 @@ class Estimator:
             for position, name in enumerate(ready.consensus_names):
                 frame[name] = mean.consensus[:, position]
         return frame
+
+    @classmethod
+    def require(cls, point: Hyperparameters, available: Available) -> None:  # noqa: ARG003
+        """Refuse windows without validation months; models add what else they need.
+
+        Raises
+        ------
+        InputError
+            Naming what is missing and the remedy.
+        """
+        if available.validation == 0:
+            raise InputError(
+                f"windows.validation must be at least 1 for {cls.name}, whose fits are scored on these months; got 0: "
+                "give it months"
+            )
 
     @classmethod
     def coefficients(cls, weights: Weights) -> FloatArray | None:  # noqa: ARG003

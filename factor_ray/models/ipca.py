@@ -77,9 +77,8 @@ class IPCA(Estimator):
         InputError
             Naming what is missing and the remedy.
         """
+        super().require(point, available)
         settings = _checked(point)
-        if available.validation == 0:
-            raise InputError("windows.validation must be at least 1 for ipca, which is compared by it; got 0")
         instruments = available.characteristics + settings.constant
         if settings.factors + settings.intercept > instruments:
             raise InputError(

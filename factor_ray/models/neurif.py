@@ -105,11 +105,8 @@ class NeurIF(Estimator):
         InputError
             Naming what is missing and the remedy.
         """
+        super().require(point, available)
         settings = checked(point)
-        if available.validation == 0:
-            raise InputError(
-                "windows.validation must be at least 1 for neurif, which stops by it; got 0: give it months"
-            )
         if settings.workers not in (1, available.workers):
             raise InputError(
                 f"neurif.workers is {settings.workers} and compute.workers gives groups of {available.workers}: set "

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from factor_ray.data.sample import AssetArray, History, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, free, shape
+from factor_ray.models.base import Fit, Hyperparameters, Weights, free, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.instruments import projection
 from factor_ray.models.latent import (
@@ -64,19 +64,6 @@ class PCA(Estimator):
     name: ClassVar[str] = "pca"
     version: ClassVar[int] = 1
     Settings: ClassVar[type[Hyperparameters]] = PCASettings
-
-    @classmethod
-    def require(cls, point: Hyperparameters, available: Available) -> None:
-        """Refuse data without validation months.
-
-        Raises
-        ------
-        InputError
-            Naming what is missing and the remedy.
-        """
-        _checked(point)
-        if available.validation == 0:
-            raise InputError("windows.validation must be at least 1 for pca, which is compared by it; got 0")
 
     @classmethod
     def fit_pack(

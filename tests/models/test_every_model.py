@@ -15,6 +15,7 @@ from factor_ray.data.sample import Sample, WindowView, asset_numbers, observed_f
 from factor_ray.data.simulation import simulate
 from factor_ray.data.targets import excess_returns, own_excess_returns
 from factor_ray.data.windows import Window, Windows
+from factor_ray.errors import InputError
 from factor_ray.models.base import Available, Fit, Hyperparameters, Model
 from factor_ray.models.registry import model, model_names
 from factor_ray.runner.cells import CellStore
@@ -107,6 +108,13 @@ def test_it_fits_what_it_does_not_refuse(case):
     assert "selection" in case.fit.scores
     assert not any(np.isinf(weight).any() for weight in case.fit.weights.values())
     assert all(np.isfinite(values).all() for values in case.fit.history.values())
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_it_refuses_windows_without_validation_months(name):
+    family = model(name)
+    with pytest.raises(InputError, match=rf"^windows\.validation must be at least 1 for {name}, .*: give it months$"):
+        family.require(family.Settings(), Available(characteristics=9, consensus=2, factors=2, validation=0))
 
 
 def test_every_row_of_a_month_is_forecast(case):

@@ -193,8 +193,6 @@ def test_months_with_few_targets_and_empty_instruments_are_harmless():
 def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(InputError, match="factors 8"):
         IPCA.require(IPCASettings(factors=8), Available(P - 1, 0, 0, 12))
-    with pytest.raises(InputError, match=r"windows\.validation"):
-        IPCA.require(IPCASettings(), Available(P, 0, 0, 0))
     IPCA.require(IPCASettings(factors=P), Available(P, 0, 0, 12))
     sample, _, _ = market(12, noise=0.1)
     empty = Sample(

@@ -295,7 +295,6 @@ def test_a_notebook_fits_and_forecasts():
 @pytest.mark.parametrize(
     ("point", "available", "words"),
     [
-        ({}, Available(5, 0, 0, 0), "windows.validation must be at least 1"),
         ({"factors": 7}, Available(5, 0, 0, 12), "as many instruments as factors"),
         ({}, Available(0, 0, 0, 12), "at least one characteristic"),
         ({"workers": 2}, Available(5, 0, 0, 12), "compute.workers gives groups of 1: set compute.workers to 2"),

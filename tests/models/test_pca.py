@@ -11,7 +11,6 @@ import pytest
 
 from factor_ray.data.sample import History, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available
 from factor_ray.models.pca import PCA, PCASettings, components, pivot
 
 # Axes: N firm-months, A assets, P characteristics, K factors, T months.
@@ -111,8 +110,6 @@ def test_companions_change_no_bit():
 
 
 def test_what_cannot_be_fitted_is_refused():
-    with pytest.raises(InputError, match=r"windows\.validation"):
-        PCA.require(PCASettings(), Available(P, 0, 0, 0))
     with pytest.raises(InputError, match="least_months"):
         PCA.fit_pack([PCASettings()], [0], market(0, 20), market(20, 30), order_seed=0)
 

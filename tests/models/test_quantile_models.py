@@ -188,9 +188,6 @@ def test_what_cannot_be_fitted_is_refused_in_words():
         QCF.require(QCFSettings(order=2, factors=5), offered)
     with pytest.raises(InputError, match=r"qr_observed needs observed factors.*data\.factors"):
         ObservedFactors.require(ObservedSettings(), offered)
-    for family in (QCF, QFM, ObservedFactors):
-        with pytest.raises(InputError, match=r"windows\.validation must be at least 1"):
-            family.require(family.Settings(), dataclasses.replace(offered, validation=0, factors=2))
     with pytest.raises(InputError, match="least must be no fewer than the 8 factors"):
         QFM.require(QFMSettings(least=7), offered)
 

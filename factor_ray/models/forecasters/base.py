@@ -11,7 +11,7 @@ from pydantic import PositiveInt, model_validator
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, RowWise, Weights, free, shape
+from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, free, shape
 from factor_ray.models.estimator import Estimator
 
 if TYPE_CHECKING:
@@ -80,20 +80,6 @@ class Forecaster(Estimator):
     @abstractmethod
     def network(cls, point: Hyperparameters, inputs: int) -> nn.Module:
         """Return the network of a point: forward(x[B, L, inputs], observed[B, L]) -> [B], without buffers."""
-
-    @classmethod
-    def require(cls, point: Hyperparameters, available: Available) -> None:  # noqa: ARG003
-        """Refuse windows without validation months.
-
-        Raises
-        ------
-        InputError
-            Naming the setting and the remedy.
-        """
-        if available.validation == 0:
-            raise InputError(
-                f"windows.validation must be at least 1 for {cls.name}, which stops by it; got 0: give it months"
-            )
 
     @classmethod
     def fit_pack(

@@ -17,7 +17,7 @@ from pydantic import model_validator
 
 from factor_ray.data.sample import AssetArray, FloatArray, History, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, RowWise, Weights, free, shape
+from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, free, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.forecasters.lookback import BoolArray, Lookback, lookback_rows
 from factor_ray.models.forecasters.neighbours import LinkArray
@@ -77,20 +77,6 @@ class CrossSection(Estimator):
     @abstractmethod
     def network(cls, point: Hyperparameters, inputs: int) -> nn.Module:
         """Return the network: forward(x[N, L, inputs], observed[N, L], r[N, M], links) -> [N], without buffers."""
-
-    @classmethod
-    def require(cls, point: Hyperparameters, available: Available) -> None:  # noqa: ARG003
-        """Refuse windows without validation months.
-
-        Raises
-        ------
-        InputError
-            Naming the setting and the remedy.
-        """
-        if available.validation == 0:
-            raise InputError(
-                f"windows.validation must be at least 1 for {cls.name}, which stops by it; got 0: give it months"
-            )
 
     @classmethod
     def fit_pack(

@@ -49,22 +49,19 @@ class ObservedFactors(Estimator):
 
     @classmethod
     def require(cls, point: Hyperparameters, available: Available) -> None:
-        """Refuse data without observed factors, windows without validation months, and too few returns of an asset.
+        """Refuse windows without validation months, data without observed factors, and too few returns of an asset.
 
         Raises
         ------
         InputError
             Naming what is missing and the remedy.
         """
+        super().require(point, available)
         settings = _checked(point)
         if available.factors == 0:
             raise InputError(
                 "qr_observed needs observed factors, and the data have none: name their files in data.factors, as in "
                 "[{path: factors.csv, columns: {Mkt-RF: percent, SMB: percent}}], or leave the model out"
-            )
-        if available.validation == 0:
-            raise InputError(
-                "windows.validation must be at least 1 for qr_observed, which is scored there; got 0: set it to 1"
             )
         coefficients = available.factors + settings.intercept
         if settings.least < coefficients:

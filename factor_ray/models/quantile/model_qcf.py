@@ -65,9 +65,8 @@ class QCF(ByMonth):
         InputError
             Naming what is missing and the remedy.
         """
+        super().require(point, available)
         settings = _checked(point)
-        if available.validation == 0:
-            raise InputError("windows.validation must be at least 1 for qcf, which is scored there; got 0: set it to 1")
         terms = basis_size(available.characteristics, settings.order)
         if settings.factors > terms:
             raise InputError(

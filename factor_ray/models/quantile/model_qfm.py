@@ -55,16 +55,15 @@ class QFM(Estimator):
 
     @classmethod
     def require(cls, point: Hyperparameters, available: Available) -> None:
-        """Refuse windows without validation months.
+        """Refuse windows without validation months, and fewer returns of an asset than factors.
 
         Raises
         ------
         InputError
-            Saying so.
+            Naming what is missing and the remedy.
         """
+        super().require(point, available)
         settings = _checked(point)
-        if available.validation == 0:
-            raise InputError("windows.validation must be at least 1 for qfm, which is scored there; got 0: set it to 1")
         if settings.least < _most(settings):
             raise InputError(
                 f"qfm: least must be no fewer than the {_most(settings)} factors that may be fitted to an asset; got "

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from factor_ray.data.sample import History, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Hyperparameters
+from factor_ray.models.base import Hyperparameters
 from factor_ray.models.forecasters.cross_section import CrossSection
 from factor_ray.models.forecasters.dy_gap import DYGAP, DYGAPSettings
 from factor_ray.models.forecasters.sthd import STHD, STHDSettings
@@ -215,18 +215,14 @@ def test_members_of_an_ensemble_share_a_months_links_and_nothing_stays(fits, mon
 
 @MODELS
 def test_what_is_refused(model):
-    point = POINTS[model]
-    with pytest.raises(InputError, match="validation must be at least 1"):
-        model.require(point, Available(characteristics=3, consensus=0, factors=0, validation=0))
-    model.require(point, Available(characteristics=3, consensus=0, factors=0, validation=1))
     with pytest.raises(InputError, match="the training months hold no known target return"):
         fit(model, train=cut(ROWS, 0, 24, targets=False))
     with pytest.raises(InputError, match="needs a sample with its history"):
         fit(model, train=dataclasses.replace(cut(ROWS, 0, 24), history=None))
     with pytest.raises(ValidationError, match="overlap must be at most correlation_months; got 24 and 12"):
-        type(point)(correlation_months=12)
+        model.Settings(correlation_months=12)
     with pytest.raises(ValidationError, match="width must be a multiple of heads; got width 10 and heads 4"):
-        type(point)(width=10)
+        model.Settings(width=10)
 
 
 def test_settings_need_no_torch():

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from factor_ray.data.sample import History, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available
 from factor_ray.models.forecasters.base import ForecasterSettings
 from factor_ray.models.forecasters.crossformer import CrossformerSettings
 from factor_ray.models.forecasters.dlinear import DLinearSettings
@@ -199,9 +198,6 @@ def test_what_cannot_be_fitted_is_refused():
     nothing = cut(PANEL, 20, 25, targets=False)
     with pytest.raises(InputError, match="the validation months hold no known target return among their"):
         fit([(point_of("mlp"), 0)], validation=nothing)
-    with pytest.raises(InputError, match=r"windows\.validation must be at least 1 for dlinear"):
-        model("dlinear").require(point_of("dlinear"), Available(4, 0, 0, 0))
-    model("dlinear").require(point_of("dlinear"), Available(4, 0, 0, 12))
 
 
 @pytest.mark.parametrize(
