@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,22 @@ def shape(default: Any, description: str, **constraints: Any) -> Any:
 def free(default: Any, description: str, **constraints: Any) -> Any:
     """Declare a hyperparameter that may differ between the members of one stack."""
     return Field(default, description=description, json_schema_extra={"kind": "free"}, **constraints)
+
+
+SettingsT = TypeVar("SettingsT", bound=Hyperparameters)
+
+
+def checked(point: Hyperparameters, kind: type[SettingsT]) -> SettingsT:
+    """Return a point as what the model that asks has declared as its ``Settings``.
+
+    Raises
+    ------
+    TypeError
+        If it is another model's.
+    """
+    if not isinstance(point, kind):
+        raise TypeError(f"a point must be a {kind.__name__}; got a {type(point).__name__}: pass the model's Settings")
+    return point
 
 
 @dataclass(frozen=True)

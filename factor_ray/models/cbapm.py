@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, RowWise, Weights, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, RowWise, Weights, checked, free, shape
 from factor_ray.models.estimator import Estimator
 
 # Axes: N firm-months, C consensus variables.
@@ -87,7 +87,7 @@ class CBAPM(Estimator):
             Naming what is missing and the remedy.
         """
         super().require(point, available)
-        settings = _checked(point)
+        settings = checked(point, CBAPMSettings)
         if available.consensus == 0 and (settings.consensus_only or settings.consensus_weight > 0):
             raise InputError(_NO_CONSENSUS)
 
@@ -133,7 +133,7 @@ class CBAPM(Estimator):
         """
         from factor_ray.models.cbapm_network import fit_stack
 
-        settings = [_checked(point) for point in points]
+        settings = [checked(point, CBAPMSettings) for point in points]
         _check_targets(settings, train, "training")
         _check_targets(settings, validation, "validation")
         return fit_stack(settings, seeds, train, validation, order_seed=order_seed, device=device)
@@ -156,7 +156,7 @@ class CBAPM(Estimator):
         from factor_ray.models.cbapm_network import forecast
 
         return_N, consensus_NC = forecast(weights, sample)
-        return Prediction(None if _checked(point).consensus_only else return_N, consensus_NC)
+        return Prediction(None if checked(point, CBAPMSettings).consensus_only else return_N, consensus_NC)
 
     @classmethod
     def coefficients(cls, weights: Weights) -> npt.NDArray[np.float32] | None:
@@ -196,12 +196,6 @@ def selection_scores(
         "consensus_loss": consensus_loss,
         "validation_loss": measures.get("validation_loss", float("inf")),
     }
-
-
-def _checked(point: Hyperparameters) -> CBAPMSettings:
-    if not isinstance(point, CBAPMSettings):
-        raise TypeError(f"a point of CBAPM is a CBAPMSettings, not a {type(point).__name__}")
-    return point
 
 
 def _check_targets(points: Sequence[CBAPMSettings], sample: Sample, what: str) -> None:

@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.latent import Expected, LatentFitted
 
@@ -70,7 +70,7 @@ class ConditionalAutoencoder(Estimator):
             Naming what is missing and the remedy.
         """
         super().require(point, available)
-        settings, instruments = _checked(point), available.characteristics + 1
+        settings, instruments = checked(point, ConditionalAutoencoderSettings), available.characteristics + 1
         if settings.factors > instruments:
             raise InputError(
                 f"conditional_autoencoder: {settings.factors} factors need at least as many instruments; there are "
@@ -122,7 +122,7 @@ class ConditionalAutoencoder(Estimator):
                     f"the {what} months hold no known target return among their {len(sample)} rows: move the windows "
                     "to months whose returns over the horizon are in the data"
                 )
-        settings = [_checked(point) for point in points]
+        settings = [checked(point, ConditionalAutoencoderSettings) for point in points]
         return fit_stack(settings, seeds, train, validation, order_seed=order_seed, device=device)
 
     @classmethod
@@ -135,13 +135,5 @@ class ConditionalAutoencoder(Estimator):
             weights["months"],
             weights["factors"],
             weights["gamma"],
-            expected=_checked(point).expected,
+            expected=checked(point, ConditionalAutoencoderSettings).expected,
         )
-
-
-def _checked(point: Hyperparameters) -> ConditionalAutoencoderSettings:
-    if not isinstance(point, ConditionalAutoencoderSettings):
-        raise TypeError(
-            f"a point of ConditionalAutoencoder is a ConditionalAutoencoderSettings, not a {type(point).__name__}"
-        )
-    return point

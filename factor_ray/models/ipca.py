@@ -11,7 +11,7 @@ import scipy.linalg
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.instruments import Moments, linear, month_moments
 from factor_ray.models.latent import (
@@ -78,7 +78,7 @@ class IPCA(Estimator):
             Naming what is missing and the remedy.
         """
         super().require(point, available)
-        settings = _checked(point)
+        settings = checked(point, IPCASettings)
         instruments = available.characteristics + settings.constant
         if settings.factors + settings.intercept > instruments:
             raise InputError(
@@ -121,8 +121,8 @@ class IPCA(Estimator):
             If too few training months have known targets.
         """
         started = time.perf_counter()
-        moments = month_moments(train, constant=_checked(points[0]).constant)
-        settings = [_checked(point) for point in points]
+        settings = [checked(point, IPCASettings) for point in points]
+        moments = month_moments(train, constant=settings[0].constant)
         distinct = {point: _fit(point, moments, validation) for point in dict.fromkeys(settings)}
         seconds = (time.perf_counter() - started) / len(points)
         return [Fit(*distinct[point], seconds=seconds) for point in settings]
@@ -130,7 +130,7 @@ class IPCA(Estimator):
     @classmethod
     def fitted(cls, point: Hyperparameters, weights: Weights) -> LatentFitted:
         """Return one member, ready to forecast."""
-        settings = _checked(point)
+        settings = checked(point, IPCASettings)
         gamma_IK = np.asarray(weights["gamma"], dtype=np.float64)
         characteristics = len(gamma_IK) - settings.constant
         alpha = linear(weights["alpha"], constant=settings.constant) if settings.intercept else None
@@ -242,9 +242,3 @@ def _fit(point: IPCASettings, moments: Moments, validation: Sample) -> tuple[Wei
         "iterations": float(len(losses)),
     }
     return weights, scores, {"train_loss": losses}
-
-
-def _checked(point: Hyperparameters) -> IPCASettings:
-    if not isinstance(point, IPCASettings):
-        raise TypeError(f"a point of IPCA is an IPCASettings, not a {type(point).__name__}")
-    return point

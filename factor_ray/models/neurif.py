@@ -15,7 +15,7 @@ from pydantic import model_validator
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.latent import Expected, LatentFitted
 
@@ -106,7 +106,7 @@ class NeurIF(Estimator):
             Naming what is missing and the remedy.
         """
         super().require(point, available)
-        settings = checked(point)
+        settings = checked(point, NeurIFSettings)
         if settings.workers not in (1, available.workers):
             raise InputError(
                 f"neurif.workers is {settings.workers} and compute.workers gives groups of {available.workers}: set "
@@ -166,7 +166,7 @@ class NeurIF(Estimator):
                     f"the {what} months hold no known target return among their {len(sample)} rows: move the windows "
                     "to months whose returns over the horizon are in the data"
                 )
-        settings = [checked(point) for point in points]
+        settings = [checked(point, NeurIFSettings) for point in points]
         return fit_members(settings, seeds, train, validation, order_seed=order_seed, device=device)
 
     @classmethod
@@ -174,7 +174,7 @@ class NeurIF(Estimator):
         """Return one member, ready to forecast."""
         from factor_ray.models.neurif_fit import frozen_loadings
 
-        settings = checked(point)
+        settings = checked(point, NeurIFSettings)
         gamma_IK = weights["loadings.gamma"]
         return LatentFitted(
             frozen_loadings(settings, weights),
@@ -183,10 +183,3 @@ class NeurIF(Estimator):
             (gamma_IK[:-1] if settings.constant else gamma_IK).T,
             expected=settings.factor_forecast,
         )
-
-
-def checked(point: Hyperparameters) -> NeurIFSettings:
-    """Return a point of NeurIF as what it is."""
-    if not isinstance(point, NeurIFSettings):
-        raise TypeError(f"a point of NeurIF is a NeurIFSettings, not a {type(point).__name__}")
-    return point

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from factor_ray.data.sample import AssetArray, History, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Fit, Hyperparameters, Weights, free, shape
+from factor_ray.models.base import Fit, Hyperparameters, Weights, checked, free, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.instruments import projection
 from factor_ray.models.latent import (
@@ -97,7 +97,7 @@ class PCA(Estimator):
             If too few months or assets have known targets.
         """
         started = time.perf_counter()
-        settings = [_checked(point) for point in points]
+        settings = [checked(point, PCASettings) for point in points]
         months, assets, y_TA = pivot(train)
         distinct = {point: _fit(point, months, assets, y_TA, train, validation) for point in dict.fromkeys(settings)}
         seconds = (time.perf_counter() - started) / len(points)
@@ -111,7 +111,7 @@ class PCA(Estimator):
             weights["months"],
             weights["factors"],
             weights["gamma"],
-            expected=_checked(point).expected,
+            expected=checked(point, PCASettings).expected,
         )
 
 
@@ -195,9 +195,3 @@ def _of_assets(assets: AssetArray, loadings_AK: Array) -> OfRows:
         return np.where((assets[column_N] == own_N)[:, None], loadings_AK[column_N], np.nan)
 
     return of_rows
-
-
-def _checked(point: Hyperparameters) -> PCASettings:
-    if not isinstance(point, PCASettings):
-        raise TypeError(f"a point of PCA is a PCASettings, not a {type(point).__name__}")
-    return point

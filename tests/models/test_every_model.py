@@ -117,6 +117,11 @@ def test_it_refuses_windows_without_validation_months(name):
         family.require(family.Settings(), Available(characteristics=9, consensus=2, factors=2, validation=0))
 
 
+def test_a_point_of_another_model_is_refused(case):
+    with pytest.raises(TypeError, match=r"^a point must be a \w+; got a Hyperparameters: "):
+        case.family.fit_pack([Hyperparameters()], [7], case.train, case.validation, order_seed=1)
+
+
 def test_every_row_of_a_month_is_forecast(case):
     """But for assets without enough returns, by models that know assets by their returns alone."""
     member = case.family.fitted(case.point, case.fit.weights)

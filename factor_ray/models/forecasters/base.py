@@ -11,7 +11,7 @@ from pydantic import PositiveInt, model_validator
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, free, shape
+from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, checked, free, shape
 from factor_ray.models.estimator import Estimator
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Forecaster(Estimator):
         """
         from factor_ray.models.forecasters.task import fit_members
 
-        settings = [checked(point) for point in points]
+        settings = [checked(point, ForecasterSettings) for point in points]
         for sample, what in ((train, "training"), (validation, "validation")):
             if not np.isfinite(sample.y_N).any():
                 raise InputError(
@@ -134,11 +134,4 @@ class Forecaster(Estimator):
         """Return one member, ready to forecast one month after another."""
         from factor_ray.models.forecasters.task import Member
 
-        return RowWise(Member(cls.network, checked(point), weights))
-
-
-def checked(point: Hyperparameters) -> ForecasterSettings:
-    """Return a point as one of a forecaster."""
-    if not isinstance(point, ForecasterSettings):
-        raise TypeError(f"a point of a forecaster is a ForecasterSettings, not a {type(point).__name__}")
-    return point
+        return RowWise(Member(cls.network, checked(point, ForecasterSettings), weights))

@@ -17,7 +17,7 @@ from pydantic import model_validator
 
 from factor_ray.data.sample import AssetArray, FloatArray, History, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, free, shape
+from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, checked, free, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.forecasters.lookback import BoolArray, Lookback, lookback_rows
 from factor_ray.models.forecasters.neighbours import LinkArray
@@ -117,7 +117,7 @@ class CrossSection(Estimator):
         """
         from factor_ray.models.forecasters.cross_section_task import fit_members
 
-        settings = [checked(point) for point in points]
+        settings = [checked(point, CrossSectionSettings) for point in points]
         for sample, what in ((train, "training"), (validation, "validation")):
             if not np.isfinite(sample.y_N).any():
                 raise InputError(
@@ -131,7 +131,7 @@ class CrossSection(Estimator):
         """Return one member, ready to forecast one month after another."""
         from factor_ray.models.forecasters.cross_section_task import Member
 
-        return RowWise(Member(cls, checked(point), weights))
+        return RowWise(Member(cls, checked(point, CrossSectionSettings), weights))
 
 
 @dataclass(frozen=True)
@@ -234,10 +234,3 @@ def history_of(sample: Sample) -> History:
             "WindowView"
         )
     return sample.history
-
-
-def checked(point: Hyperparameters) -> CrossSectionSettings:
-    """Return a point as one of a forecaster across assets."""
-    if not isinstance(point, CrossSectionSettings):
-        raise TypeError(f"a point of a forecaster across assets is a CrossSectionSettings, not {type(point).__name__}")
-    return point

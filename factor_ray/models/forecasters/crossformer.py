@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import PositiveInt, model_validator
 
-from factor_ray.models.base import Hyperparameters, shape
+from factor_ray.models.base import Hyperparameters, checked, shape
 from factor_ray.models.forecasters.base import AttentionSettings, Forecaster
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Crossformer(Forecaster):
         """Return the network of a point for a number of inputs a month."""
         from factor_ray.models.forecasters.crossformer_network import CrossformerNetwork
 
-        assert isinstance(point, CrossformerSettings)
+        point = checked(point, CrossformerSettings)
         return CrossformerNetwork(
             inputs,
             point.segment,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt, field_validator
 
-from factor_ray.models.base import Hyperparameters, shape
+from factor_ray.models.base import Hyperparameters, checked, shape
 from factor_ray.models.forecasters.base import Forecaster, ForecasterSettings
 
 if TYPE_CHECKING:
@@ -41,5 +41,5 @@ class DLinear(Forecaster):
         """Return the network of a point for a number of inputs a month."""
         from factor_ray.models.forecasters.dlinear_network import DLinearNetwork
 
-        assert isinstance(point, DLinearSettings)
+        point = checked(point, DLinearSettings)
         return DLinearNetwork(inputs, point.lookback, point.average, point.dropout)

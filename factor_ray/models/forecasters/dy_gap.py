@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import PositiveInt, model_validator
 
 from factor_ray.data.sample import AssetArray, FloatArray
-from factor_ray.models.base import Hyperparameters, shape
+from factor_ray.models.base import Hyperparameters, checked, shape
 from factor_ray.models.forecasters.cross_section import CrossSection, CrossSectionSettings
 from factor_ray.models.forecasters.neighbours import LinkArray, significant
 
@@ -60,7 +60,7 @@ class DYGAP(CrossSection):
     @classmethod
     def links(cls, point: Hyperparameters, r_NM: FloatArray, asset_N: AssetArray) -> tuple[LinkArray, ...]:
         """Return the significant positive and negative neighbours."""
-        settings = _checked(point)
+        settings = checked(point, DYGAPSettings)
         return significant(r_NM, asset_N, count=settings.edges, overlap=settings.overlap, level=settings.level)
 
     @classmethod
@@ -68,10 +68,4 @@ class DYGAP(CrossSection):
         """Return the network."""
         from factor_ray.models.forecasters.dy_gap_network import DYGAPNetwork
 
-        return DYGAPNetwork(_checked(point), inputs)
-
-
-def _checked(point: Hyperparameters) -> DYGAPSettings:
-    if not isinstance(point, DYGAPSettings):
-        raise TypeError(f"a point of DY-GAP is a DYGAPSettings, not {type(point).__name__}")
-    return point
+        return DYGAPNetwork(checked(point, DYGAPSettings), inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from factor_ray.models.base import Hyperparameters
+from factor_ray.models.base import Hyperparameters, checked
 from factor_ray.models.forecasters.base import AttentionSettings, Forecaster
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ITransformer(Forecaster):
         """Return the network of a point for a number of inputs a month."""
         from factor_ray.models.forecasters.itransformer_network import ITransformerNetwork
 
-        assert isinstance(point, ITransformerSettings)
+        point = checked(point, ITransformerSettings)
         return ITransformerNetwork(
             inputs, point.lookback, point.width, point.heads, point.layers, point.feedforward, point.dropout
         )

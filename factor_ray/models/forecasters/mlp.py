@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
 
-from factor_ray.models.base import Hyperparameters, shape
+from factor_ray.models.base import Hyperparameters, checked, shape
 from factor_ray.models.forecasters.base import Forecaster, ForecasterSettings
 
 if TYPE_CHECKING:
@@ -33,5 +33,5 @@ class MLP(Forecaster):
         """Return the network of a point for a number of inputs a month."""
         from factor_ray.models.forecasters.mlp_network import MLPNetwork
 
-        assert isinstance(point, MLPSettings)
+        point = checked(point, MLPSettings)
         return MLPNetwork(inputs, point.lookback, point.hidden, point.dropout)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import PositiveInt, model_validator
 
-from factor_ray.models.base import Hyperparameters, shape
+from factor_ray.models.base import Hyperparameters, checked, shape
 from factor_ray.models.forecasters.base import AttentionSettings, Forecaster
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class PatchTST(Forecaster):
         """Return the network of a point for a number of inputs a month."""
         from factor_ray.models.forecasters.patchtst_network import PatchTSTNetwork
 
-        assert isinstance(point, PatchTSTSettings)
+        point = checked(point, PatchTSTSettings)
         return PatchTSTNetwork(
             inputs,
             point.lookback,

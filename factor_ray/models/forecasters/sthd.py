@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import PositiveInt, model_validator
 
 from factor_ray.data.sample import AssetArray, FloatArray
-from factor_ray.models.base import Hyperparameters, shape
+from factor_ray.models.base import Hyperparameters, checked, shape
 from factor_ray.models.forecasters.cross_section import CrossSection, CrossSectionSettings
 from factor_ray.models.forecasters.neighbours import LinkArray, most_correlated
 
@@ -63,7 +63,7 @@ class STHD(CrossSection):
     @classmethod
     def links(cls, point: Hyperparameters, r_NM: FloatArray, asset_N: AssetArray) -> tuple[LinkArray, ...]:
         """Return the most correlated assets."""
-        settings = _checked(point)
+        settings = checked(point, STHDSettings)
         return (most_correlated(r_NM, asset_N, count=settings.neighbours, overlap=settings.overlap),)
 
     @classmethod
@@ -71,10 +71,4 @@ class STHD(CrossSection):
         """Return the network."""
         from factor_ray.models.forecasters.sthd_network import STHDNetwork
 
-        return STHDNetwork(_checked(point), inputs)
-
-
-def _checked(point: Hyperparameters) -> STHDSettings:
-    if not isinstance(point, STHDSettings):
-        raise TypeError(f"a point of STHD is an STHDSettings, not {type(point).__name__}")
-    return point
+        return STHDNetwork(checked(point, STHDSettings), inputs)

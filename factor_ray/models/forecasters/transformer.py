@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from factor_ray.models.base import Hyperparameters
+from factor_ray.models.base import Hyperparameters, checked
 from factor_ray.models.forecasters.base import AttentionSettings, Forecaster
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Transformer(Forecaster):
         """Return the network of a point for a number of inputs a month."""
         from factor_ray.models.forecasters.transformer_network import TransformerNetwork
 
-        assert isinstance(point, TransformerSettings)
+        point = checked(point, TransformerSettings)
         return TransformerNetwork(
             inputs, point.lookback, point.width, point.heads, point.layers, point.feedforward, point.dropout
         )

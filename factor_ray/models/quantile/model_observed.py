@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from factor_ray.data.sample import AssetArray, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, Weights, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, Weights, checked, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.quantile.asset_months import AssetMonths, assets_of, rows_of
 from factor_ray.models.quantile.certificate import pinball
@@ -57,7 +57,7 @@ class ObservedFactors(Estimator):
             Naming what is missing and the remedy.
         """
         super().require(point, available)
-        settings = _checked(point)
+        settings = checked(point, ObservedSettings)
         if available.factors == 0:
             raise InputError(
                 "qr_observed needs observed factors, and the data have none: name their files in data.factors, as in "
@@ -85,7 +85,7 @@ class ObservedFactors(Estimator):
         fits = []
         for point in points:
             started = perf_counter()
-            settings = _checked(point)
+            settings = checked(point, ObservedSettings)
             known, X_TR, loadings_NR = _estimate(settings, [train])
             loss = _loss(settings, loadings_NR, known.assets_N, validation)
             known, X_TR, loadings_NR = _estimate(settings, [train, validation])
@@ -104,7 +104,7 @@ class ObservedFactors(Estimator):
             np.asarray(weights["loadings"], dtype=np.float64),
             np.asarray(weights["mean"], dtype=np.float64),
             weights["assets"].astype(np.int64),
-            _checked(point).intercept,
+            checked(point, ObservedSettings).intercept,
         )
 
     @classmethod
@@ -115,7 +115,7 @@ class ObservedFactors(Estimator):
         whole: Sample,
     ) -> tuple[npt.NDArray[np.float32], None]:
         """Estimate from all rows of a sample and return its quantiles of them; the factors are no estimate."""
-        known, X_TR, loadings_NR = _estimate(_checked(point), [whole])
+        known, X_TR, loadings_NR = _estimate(checked(point, ObservedSettings), [whole])
         column_n, _ = rows_of(known.assets_N, assets_of(whole))
         row_n, there_n = rows_of(known.months_T, whole.month_N.astype(np.int64))
         fitted_n = np.einsum("nr,nr->n", loadings_NR[column_n], X_TR[row_n])
@@ -181,8 +181,3 @@ def _loss(settings: ObservedSettings, loadings_NR: Floats, assets_N: AssetArray,
     errors_TN = judged.y_TN - np.where(there_n, X_TR @ loadings_NR[at_n].T, np.nan)
     losses = [np.mean(pinball(e_N[np.isfinite(e_N)], settings.tau)) for e_N in errors_TN if np.isfinite(e_N).any()]
     return float(np.mean(losses)) if losses else math.inf
-
-
-def _checked(point: Hyperparameters) -> ObservedSettings:
-    assert isinstance(point, ObservedSettings)
-    return point

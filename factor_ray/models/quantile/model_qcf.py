@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError, WorkError
-from factor_ray.models.base import Available, Description, Hyperparameters, Prediction, Weights, free, shape
+from factor_ray.models.base import Available, Description, Hyperparameters, Prediction, Weights, checked, free, shape
 from factor_ray.models.by_month import ByMonth, CrossSection, Floats, Span
 from factor_ray.models.quantile.description import describe
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis
@@ -66,7 +66,7 @@ class QCF(ByMonth):
             Naming what is missing and the remedy.
         """
         super().require(point, available)
-        settings = _checked(point)
+        settings = checked(point, QCFSettings)
         terms = basis_size(available.characteristics, settings.order)
         if settings.factors > terms:
             raise InputError(
@@ -77,7 +77,7 @@ class QCF(ByMonth):
     @classmethod
     def month_settings(cls, point: Hyperparameters) -> QCFMonthSettings:
         """Return tau, order, ridge and whether the constant is penalised."""
-        settings = _checked(point)
+        settings = checked(point, QCFSettings)
         return QCFMonthSettings(**{name: getattr(settings, name) for name in QCFMonthSettings.model_fields})
 
     @classmethod
@@ -91,7 +91,7 @@ class QCF(ByMonth):
         WorkError
             If the solver did not prove its optimum.
         """
-        chosen = [_month_settings(each) for each in settings]
+        chosen = [checked(each, QCFMonthSettings) for each in settings]
         found: dict[QCFMonthSettings, Floats] = {}
         for order, constant in dict.fromkeys((each.order, each.penalise_constant) for each in chosen):
             alike = [each for each in chosen if (each.order, each.penalise_constant) == (order, constant)]
@@ -122,7 +122,7 @@ class QCF(ByMonth):
 
         Fewer factors are the first of more: one decomposition and one set of loadings serve all points.
         """
-        chosen = [_checked(point) for point in points]
+        chosen = [checked(point, QCFSettings) for point in points]
         losses = np.empty((len(chosen), len(windows)))
         for rule in dict.fromkeys(point.recovery for point in chosen):
             alike = [k for k, point in enumerate(chosen) if point.recovery == rule]
@@ -149,7 +149,7 @@ class QCF(ByMonth):
         windows: Sequence[Sequence[int]],
     ) -> list[Weights]:
         """Steps 2 and 3 on each window's months."""
-        models = _models(_checked(point), coefficients, months, windows)
+        models = _models(checked(point, QCFSettings), coefficients, months, windows)
         return [
             {
                 "factors": model.factors,
@@ -169,7 +169,7 @@ class QCF(ByMonth):
         months: Mapping[int, CrossSection],
     ) -> tuple[Description, dict[int, Floats]]:
         """Return factors, indices with standard errors and loading functions with bands, and in-sample quantiles."""
-        settings, listed = _checked(point), list(months)
+        settings, listed = checked(point, QCFSettings), list(months)
         (model,) = _models(settings, coefficients, months, [listed])
         samples = [(month.x_NP, month.y_N) for month in months.values()]
         description = describe(
@@ -189,7 +189,7 @@ class QCF(ByMonth):
         parts = (
             np.asarray(weights[n], dtype=np.float64) for n in ("factors", "betas", "thetas", "loading_coefficients")
         )
-        return FittedQCF(QuantileFactors(_checked(point).tau, *parts), weights["months"].astype(np.int64))
+        return FittedQCF(QuantileFactors(checked(point, QCFSettings).tau, *parts), weights["months"].astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -245,13 +245,3 @@ def _require_assets(month: CrossSection, factors: int) -> None:
             f"qcf: {month.label} has {len(month.y_N)} assets with a target, fewer than {factors} factors that are "
             f"fitted to it: lower factors, or begin later"
         )
-
-
-def _checked(point: Hyperparameters) -> QCFSettings:
-    assert isinstance(point, QCFSettings)
-    return point
-
-
-def _month_settings(settings: Hyperparameters) -> QCFMonthSettings:
-    assert isinstance(settings, QCFMonthSettings)
-    return settings

@@ -17,7 +17,17 @@ from pydantic import Field
 
 from factor_ray.data.sample import AssetArray, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Description, Fit, Hyperparameters, Prediction, Weights, free, shape
+from factor_ray.models.base import (
+    Available,
+    Description,
+    Fit,
+    Hyperparameters,
+    Prediction,
+    Weights,
+    checked,
+    free,
+    shape,
+)
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.quantile.asset_months import AssetMonths, assets_of, rows_of
 from factor_ray.models.quantile.certificate import pinball
@@ -63,7 +73,7 @@ class QFM(Estimator):
             Naming what is missing and the remedy.
         """
         super().require(point, available)
-        settings = _checked(point)
+        settings = checked(point, QFMSettings)
         if settings.least < _most(settings):
             raise InputError(
                 f"qfm: least must be no fewer than the {_most(settings)} factors that may be fitted to an asset; got "
@@ -85,7 +95,7 @@ class QFM(Estimator):
         fits = []
         for point, seed in zip(points, seeds, strict=True):
             started = perf_counter()
-            settings = _checked(point)
+            settings = checked(point, QFMSettings)
             model, known = _estimate(settings, seed, [train])
             loss = _loss(model, known.assets_N, AssetMonths.of([validation]))
             model, known = _estimate(settings, seed, [train, validation])
@@ -102,7 +112,7 @@ class QFM(Estimator):
     def fitted(cls, point: Hyperparameters, weights: Weights) -> FittedQFM:
         """Return what forecasts."""
         model = LatentQuantileFactors(
-            _checked(point).tau,
+            checked(point, QFMSettings).tau,
             np.asarray(weights["factors"], dtype=np.float64),
             np.asarray(weights["loadings"], dtype=np.float64),
             math.nan,
@@ -113,7 +123,7 @@ class QFM(Estimator):
     @classmethod
     def in_sample(cls, point: Hyperparameters, seed: int, whole: Sample) -> tuple[npt.NDArray[np.float32], Description]:
         """Estimate from all rows of a sample; return its quantiles of them and the factors, which no one observes."""
-        model, known = _estimate(_checked(point), seed, [whole])
+        model, known = _estimate(checked(point, QFMSettings), seed, [whole])
         column_n, there_n = rows_of(known.assets_N, assets_of(whole))
         row_n, dated_n = rows_of(known.months_T, whole.month_N.astype(np.int64))
         both_n = there_n & dated_n
@@ -191,8 +201,3 @@ def _loss(model: LatentQuantileFactors, assets_N: AssetArray, judged: AssetMonth
 
 def _most(settings: QFMSettings) -> int:
     return settings.most if settings.factors == "rank" else settings.factors
-
-
-def _checked(point: Hyperparameters) -> QFMSettings:
-    assert isinstance(point, QFMSettings)
-    return point
