@@ -30,6 +30,7 @@ from factor_ray.within import rows_within
 _MEMORY_OF_A_WORKER = 0.6e9  # a process with torch and Ray, without the panel, which is shared
 _PROBED_EPOCHS = 2
 _EPOCHS_OF_A_FIT = 25  # what early stopping allowed on the simulated market and on US stocks
+_MOST_WINDOWS_TOLD = 12
 _BYTES_OF_A_HEADER = 6_000
 _BYTES_OF_A_FORECAST = 8  # a row of a Parquet table, compressed
 
@@ -61,11 +62,7 @@ def describe_plan(experiment: Experiment) -> str:
     ]
     for horizon, listed in windows.items():
         lines.append(f"horizon {horizon}: {len(listed)} windows, embargo {experiment.windows.gap(horizon)} months")
-        for number, window in enumerate(listed, start=1):
-            dates = {name: "..".join(pair) if pair else "none" for name, pair in window.dates().items()}
-            lines.append(
-                f"  {number:2d}  train {dates['train']}  validation {dates['validation']}  test {dates['test']}"
-            )
+        lines += _described(listed)
     fits, seconds, disk = _work(experiment, windows, panel)
     cpus = os.cpu_count() or 1
     slots = cpus if experiment.compute.slots == "auto" else experiment.compute.slots
@@ -81,6 +78,18 @@ def describe_plan(experiment: Experiment) -> str:
         f"disk: about {disk / 1e6:.0f} MB in {experiment.directory} ({stored / 1e6:.0f} MB there already)",
     ]
     return "\n".join(lines)
+
+
+def _described(windows: Sequence[Window]) -> list[str]:
+    """A line for each window; of many only the first and the last ones."""
+    lines = []
+    for number, window in enumerate(windows, start=1):
+        dates = {name: "..".join(pair) if pair else "none" for name, pair in window.dates().items()}
+        lines.append(f"  {number:3d}  train {dates['train']}  validation {dates['validation']}  test {dates['test']}")
+    if len(lines) > _MOST_WINDOWS_TOLD:
+        first, last = lines[: _MOST_WINDOWS_TOLD // 2], lines[-2:]
+        return [*first, f"  ...  {len(lines) - len(first) - len(last)} more", *last]
+    return lines
 
 
 def _work(experiment: Experiment, windows: Mapping[int, Sequence[Window]], panel: Panel) -> tuple[int, float, float]:

@@ -368,6 +368,15 @@ def test_windows_that_the_panel_cannot_fill(tmp_path, windows, sentence):
         describe_plan(table_config(tmp_path / "panel.parquet", windows=windows))
 
 
+def test_of_many_windows_the_first_and_the_last_are_told(tmp_path):
+    windows = {"first_train_end": "1999-06", "validation": 3, "test": 1}
+    said = describe_plan(table_config(table(tmp_path), windows=windows)).splitlines()
+    told = [line.split()[0] for line in said if line.startswith("  ")]
+    assert "horizon 1: 19 windows, embargo 0 months" in said
+    assert told == ["1", "2", "3", "4", "5", "6", "...", "18", "19"]
+    assert "  ...  11 more" in said
+
+
 def test_data_that_is_not_there(tmp_path):
     file = table(tmp_path)
     with pytest.raises(InputError, match=r"none.parquet must be a file; there is none: check the path"):
