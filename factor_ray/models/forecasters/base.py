@@ -118,7 +118,8 @@ class Forecaster(Estimator):
         InputError
             If a sample has no target to learn from or to be judged by, or no history.
         """
-        from factor_ray.models.forecasters.task import fit_members
+        from factor_ray.models.forecasters.members import fit_members
+        from factor_ray.models.forecasters.task import ForecasterTask
 
         settings = [checked(point, ForecasterSettings) for point in points]
         for sample, what in ((train, "training"), (validation, "validation")):
@@ -127,7 +128,8 @@ class Forecaster(Estimator):
                     f"the {what} months hold no known target return among their {len(sample)} rows: move the windows "
                     "to months whose returns over the horizon are in the data"
                 )
-        return fit_members(cls.network, settings, seeds, train, validation, order_seed=order_seed, device=device)
+        task = ForecasterTask(cls.network, settings, seeds, train, validation, order_seed=order_seed, device=device)
+        return fit_members(task, settings, device)
 
     @classmethod
     def fitted(cls, point: Hyperparameters, weights: Weights) -> RowWise:

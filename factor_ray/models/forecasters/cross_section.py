@@ -115,7 +115,8 @@ class CrossSection(Estimator):
         InputError
             If a sample has no target to learn from or to be judged by, or no history.
         """
-        from factor_ray.models.forecasters.cross_section_task import fit_members
+        from factor_ray.models.forecasters.cross_section_task import CrossSectionTask
+        from factor_ray.models.forecasters.members import fit_members
 
         settings = [checked(point, CrossSectionSettings) for point in points]
         for sample, what in ((train, "training"), (validation, "validation")):
@@ -124,7 +125,8 @@ class CrossSection(Estimator):
                     f"the {what} months hold no known target return among their {len(sample)} rows: move the windows "
                     "to months whose returns over the horizon are in the data"
                 )
-        return fit_members(cls, settings, seeds, train, validation, order_seed=order_seed, device=device)
+        task = CrossSectionTask(cls, settings, seeds, train, validation, order_seed=order_seed, device=device)
+        return fit_members(task, settings, device)
 
     @classmethod
     def fitted(cls, point: Hyperparameters, weights: Weights) -> RowWise:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from factor_ray.data.sample import FloatArray, Sample
-from factor_ray.models.base import Fit, Prediction, Weights
+from factor_ray.models.base import Prediction, Weights
 from factor_ray.models.forecasters.cross_section import (
     CrossSection,
     CrossSectionSettings,
@@ -24,12 +24,10 @@ from factor_ray.models.forecasters.cross_section import (
     Months,
     history_of,
 )
-from factor_ray.training.adam import StepSettings
+from factor_ray.models.forecasters.members import bare, network_weights
 from factor_ray.training.cpu import one_thread
-from factor_ray.training.loop import train as train_members
 from factor_ray.training.modules import initial_weights, run_member, run_weights, seeded
 from factor_ray.training.randomness import order_generator
-from factor_ray.training.schedule import Schedule
 from factor_ray.training.weights import Pass
 
 _LARGEST_RETURN = 5.0  # root mean squares
@@ -38,43 +36,6 @@ _SCALES = ("input_mean", "input_scale", "own_return_scale", "return_scale")
 
 Tensors = tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]
 """What a network is called with: x (N, L, I), observed (N, L), r (N, M) and links (N, K) each."""
-
-
-def fit_members(
-    model: type[CrossSection],
-    points: Sequence[CrossSectionSettings],
-    seeds: Sequence[int],
-    train: Sample,
-    validation: Sample,
-    *,
-    order_seed: int,
-    device: str,
-) -> list[Fit]:
-    """Fit points of one shape; see `CrossSection.fit_pack`."""
-    task = CrossSectionTask(model, points, seeds, train, validation, order_seed=order_seed, device=device)
-    first = points[0]
-    settings = [StepSettings(p.learning_rate, p.weight_decay, p.gradient_clip, decoupled=True) for p in points]
-    members = train_members(task, settings, Schedule(first.epochs, first.patience, first.warm_up), device=device)
-    fits = []
-    for trained in members:
-        measures = {} if trained.diverged else trained.best
-        return_loss = measures.get("return_loss", float("inf"))
-        fits.append(
-            Fit(
-                weights={**trained.weights, **task.scales},
-                scores={
-                    "selection": return_loss / task.return_loss_of_zero,
-                    "return_loss": return_loss,
-                    "return_loss_of_zero": task.return_loss_of_zero,
-                    "validation_loss": measures.get("validation_loss", float("inf")),
-                },
-                history=trained.history,
-                status="diverged" if trained.diverged else "ok",
-                seconds=trained.seconds,
-            )
-        )
-    return fits
-
 
 _latest = LatestMonths()
 
@@ -85,11 +46,8 @@ class Member:
     def __init__(self, model: type[CrossSection], point: CrossSectionSettings, weights: Weights) -> None:
         self._model, self._point = model, point
         self._scales = {name: np.array(weights[name]) for name in _SCALES}
-        # Cloned: torch's memory is aligned alike in every process, and sums may depend on the alignment.
-        self._weights = {
-            name: torch.from_numpy(np.array(w)).clone() for name, w in weights.items() if name not in _SCALES
-        }
-        self._module = _bare(model, point, len(weights["input_mean"])).eval()
+        self._weights = network_weights(weights, _SCALES)
+        self._module = bare(model.network, point, len(weights["input_mean"])).eval()
 
     def __call__(self, sample: Sample) -> Prediction:
         """Forecast the rows, month by month."""
@@ -147,7 +105,7 @@ class CrossSectionTask:
     ) -> None:
         self._model, self._points, self._seeds, self._device = model, points, seeds, device
         self._train, self._validation = Months(model, points[0], train), Months(model, points[0], validation)
-        self._modules = [_bare(model, point, self._train.width) for point in points]
+        self._modules = [bare(model.network, point, self._train.width) for point in points]
         self._y_N, self._validation_y_N = train.y_N, validation.y_N
         self._rows = _with_target(self._train, train.y_N)
         self._validation_rows = _with_target(self._validation, validation.y_N)
@@ -241,9 +199,3 @@ def _root_mean_square(values: FloatArray) -> float:
 
 def _with_target(months: Months, y_N: FloatArray) -> list[slice]:
     return [rows for rows in months.rows if np.isfinite(y_N[rows]).any()]
-
-
-def _bare(model: type[CrossSection], point: CrossSectionSettings, inputs: int) -> nn.Module:
-    """A network without weights of its own: they are handed to every call."""
-    with torch.device("meta"):
-        return model.network(point, inputs)

@@ -6,7 +6,7 @@ pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,58 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from factor_ray.data.sample import IntArray, Sample
-from factor_ray.models.base import Fit, Hyperparameters, Prediction, Weights
+from factor_ray.models.base import Prediction, Weights
 from factor_ray.models.forecasters.base import ForecasterSettings
 from factor_ray.models.forecasters.lookback import Lookback
-from factor_ray.training.adam import StepSettings
+from factor_ray.models.forecasters.members import Build, bare, network_weights
 from factor_ray.training.batches import SharedOrder
 from factor_ray.training.cpu import one_thread
-from factor_ray.training.loop import train as train_members
 from factor_ray.training.modules import initial_weights, run_member, run_weights, seeded
-from factor_ray.training.schedule import Schedule
 from factor_ray.training.weights import Pass
-
-Build = Callable[[Hyperparameters, int], nn.Module]
-"""Makes the network of a point for a number of inputs a month."""
 
 _FORECAST_ROWS = 1024
 _SCALE = "return_scale"
-
-
-def fit_members(
-    build: Build,
-    points: Sequence[ForecasterSettings],
-    seeds: Sequence[int],
-    train: Sample,
-    validation: Sample,
-    *,
-    order_seed: int,
-    device: str,
-) -> list[Fit]:
-    """Fit points of one shape; see `Forecaster.fit_pack`."""
-    task = ForecasterTask(build, points, seeds, train, validation, order_seed=order_seed, device=device)
-    first = points[0]
-    settings = [StepSettings(p.learning_rate, p.weight_decay, p.gradient_clip, decoupled=True) for p in points]
-    members = train_members(task, settings, Schedule(first.epochs, first.patience, first.warm_up), device=device)
-    fits = []
-    for trained in members:
-        measures = {} if trained.diverged else trained.best
-        return_loss = measures.get("return_loss", float("inf"))
-        fits.append(
-            Fit(
-                weights={**trained.weights, _SCALE: np.array([task.scale], np.float32)},
-                scores={
-                    "selection": return_loss / task.return_loss_of_zero,
-                    "return_loss": return_loss,
-                    "return_loss_of_zero": task.return_loss_of_zero,
-                    "validation_loss": measures.get("validation_loss", float("inf")),
-                },
-                history=trained.history,
-                status="diverged" if trained.diverged else "ok",
-                seconds=trained.seconds,
-            )
-        )
-    return fits
 
 
 class Member:
@@ -75,15 +34,14 @@ class Member:
     def __init__(self, build: Build, point: ForecasterSettings, weights: Weights) -> None:
         self._build, self._point = build, point
         self._scale = float(weights[_SCALE][0])
-        # Cloned: torch's memory is aligned alike in every process, and sums may depend on the alignment.
-        self._weights = {name: torch.from_numpy(np.array(w)).clone() for name, w in weights.items() if name != _SCALE}
+        self._weights = network_weights(weights, (_SCALE,))
         self._module: nn.Module | None = None
 
     def __call__(self, month: Sample) -> Prediction:
         """Forecast the rows."""
         inputs = _Inputs(month, self._point.lookback, "cpu")
         if self._module is None:
-            self._module = _bare(self._build, self._point, inputs.width).eval()
+            self._module = bare(self._build, self._point, inputs.width).eval()
         return_N = np.empty(len(month), np.float32)
         with torch.no_grad(), one_thread():
             for start in range(0, len(month), _FORECAST_ROWS):
@@ -115,8 +73,8 @@ class ForecasterTask:
 
     Attributes
     ----------
-    scale : float
-        Root mean square of the known training targets, by which targets are divided.
+    scales : mapping of name to float32 array
+        ``return_scale``: root mean square of the known training targets, by which targets are divided.
     return_loss_of_zero : float
         Mean square of the known validation targets.
     """
@@ -138,11 +96,12 @@ class ForecasterTask:
         self._build, self._points, self._seeds, self._device = build, points, seeds, device
         self._inputs = _Inputs(train, points[0].lookback, device)
         self._validation_inputs = _Inputs(validation, points[0].lookback, device)
-        self._modules = [_bare(build, point, self._inputs.width) for point in points]
+        self._modules = [bare(build, point, self._inputs.width) for point in points]
         known_N, self._validation_row_N = _rows_with_target(train), _rows_with_target(validation)
         self._order = SharedOrder(known_N, points[0].rows_per_batch(len(known_N)), order_seed)
-        self.scale = _mean_square(train.y_N[known_N]) ** 0.5 or 1.0
-        self._y_N = torch.from_numpy(train.y_N / np.float32(self.scale)).to(device)
+        self._scale = _mean_square(train.y_N[known_N]) ** 0.5 or 1.0
+        self.scales = {_SCALE: np.array([self._scale], np.float32)}
+        self._y_N = torch.from_numpy(train.y_N / self.scales[_SCALE]).to(device)
         validation_y_N = validation.y_N[self._validation_row_N]
         self._validation_y_N = torch.from_numpy(validation_y_N).to(device)
         self.return_loss_of_zero = _mean_square(validation_y_N) or 1.0
@@ -175,9 +134,9 @@ class ForecasterTask:
         for start in range(0, len(self._validation_row_N), _FORECAST_ROWS):
             block = slice(start, start + _FORECAST_ROWS)
             forecast_B = run_member(module, through, *self._validation_inputs.gather(self._validation_row_N[block]))
-            total += (forecast_B * self.scale - self._validation_y_N[block]).square().sum(dtype=torch.float64)
+            total += (forecast_B * self._scale - self._validation_y_N[block]).square().sum(dtype=torch.float64)
         loss = total / len(self._validation_row_N)
-        return {"validation_loss": loss / self.scale**2, "return_loss": loss}
+        return {"validation_loss": loss / self._scale**2, "return_loss": loss}
 
 
 class _Inputs:
@@ -193,12 +152,6 @@ class _Inputs:
         x_BLI = torch.empty(*size, self.width)
         _, observed_BL = self._lookback.gather(rows, x_BLI.numpy())
         return x_BLI.to(self._device), torch.from_numpy(observed_BL).to(self._device)
-
-
-def _bare(build: Build, point: ForecasterSettings, inputs: int) -> nn.Module:
-    """A network without weights of its own: they are handed to every call."""
-    with torch.device("meta"):
-        return build(point, inputs)
 
 
 def _rows_with_target(sample: Sample) -> IntArray:
