@@ -41,6 +41,8 @@ class History:
         Target; NaN where it was not known when the sample's months began (training: all are known).
     f_TF : float32 array (T, F)
         Observed factor returns by month, counted as ``month_H`` is, up to the last that is known; F may be 0.
+    first : int
+        The window's first month, counted as ``month_H`` is: negative where the panel begins after it.
     """
 
     x_HP: FloatArray
@@ -49,6 +51,7 @@ class History:
     r_H: FloatArray
     y_H: FloatArray
     f_TF: FloatArray
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.y_H)
@@ -160,6 +163,7 @@ class WindowView:
                 r_H=self.excess_N[seen],
                 y_H=self._targets(seen, month_H, history_known - origin),
                 f_TF=self.factors_TF[: max(known - origin + 1, 0)],
+                first=self.first - origin,
             ),
             horizon=self.horizon,
         )

@@ -238,10 +238,6 @@ class LatentFitted:
     expected : "mean", "ewma" or "ar1"
         See :func:`expected_factors`.
 
-    Notes
-    -----
-    Months are told apart by their distance from the history's first. In a panel that begins after the window's first
-    month, factors of months after training are therefore missed; never is one read that was not known.
     """
 
     def __init__(
@@ -285,7 +281,7 @@ class LatentFitted:
     def _known(self, history: History, month: int) -> tuple[Array, int]:
         """Factors of all months from the first of training to the last known (T, K), and months from there on."""
         # Another panel counts months from another first one; the window's first month is the same in both.
-        first, trained = int(history.month_H[0]), self._months - self._months[0]
+        first, trained = history.first, self._months - self._months[0]
         known = dict(zip(trained.tolist(), self._factors_TK, strict=True))
         start = int(np.searchsorted(history.month_H, first + trained[-1], side="right"))
         for later, rows in months_of(history.month_H[start:]):
@@ -339,6 +335,7 @@ class _Rows:
             r_H=history.r_H[:end],
             y_H=np.broadcast_to(np.float32(np.nan), end),
             f_TF=history.f_TF[: int(history.month_H[end - 1]) + 1],
+            first=history.first,
         )
         alpha_N = None if intercept is None else np.asarray(intercept(seen, rows), dtype=np.float64)
         return cls(np.asarray(loadings(seen, rows), dtype=np.float64), alpha_N)

@@ -106,3 +106,12 @@ def test_asset_numbers_depend_on_the_name_alone(panel):
     assert one[0] == one[2] == two[1] != one[1] == two[0]
     assert one.min() >= 0
     assert one.max() < 2**31
+
+
+def test_a_history_says_where_its_window_begins(panel):
+    first, last = int(panel.months[5]), int(panel.months[-1])
+    (whole,) = view_of(panel, 1, first).forecast_months((last, last))
+    assert whole.history.first == 5 == whole.history.month_H[0]
+    (late,) = view_of(panel.between(first + 3, last), 1, first).forecast_months((last, last))
+    assert late.history.first == -3
+    assert late.history.month_H[0] == 0

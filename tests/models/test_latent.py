@@ -42,17 +42,19 @@ def market(seed: int = 0, noise: float = 0.05) -> tuple[History, np.ndarray]:
     ), factors_TK
 
 
-def as_known(history: History, month: int, *, total: bool = False, origin: int = 0, deleted: bool = False) -> Sample:
-    """The rows of one month as known at its end; in a panel that counts months from another origin."""
-    end = int(np.searchsorted(history.month_H, month, side="right"))
-    own = slice(int(np.searchsorted(history.month_H, month)), end)
-    y_H = np.where(history.month_H > month - HORIZON, np.float32(np.nan), history.y_H)[:end]
-    month_H = (history.month_H[:end] - origin).astype(np.int32)
-    seen = History(history.x_HP[:end], month_H, history.asset_H[:end], history.r_H[:end], y_H, history.f_TF)
-    y_N = history.y_H[own] if total and not deleted else y_H[own]
-    rows = own.stop - own.start
-    nothing = np.zeros((rows, 0), np.float32)
-    return Sample(history.x_HP[own], month_H[own], np.zeros((T, 0), np.float32), y_N, nothing, seen)
+def as_known(
+    history: History, month: int, *, total: bool = False, origin: int = 0, begins: int = 0, deleted: bool = False
+) -> Sample:
+    """The rows of one month as known at its end; in a panel that counts from another origin or begins later."""
+    begin, end = np.searchsorted(history.month_H, [begins, month + 1]).tolist()
+    seen, rows = slice(begin, end), end - int(np.searchsorted(history.month_H, month))
+    month_H = (history.month_H[seen] - origin).astype(np.int32)
+    all_H = history.y_H[seen]
+    y_H = np.where(history.month_H[seen] > month - HORIZON, np.float32(np.nan), all_H)
+    parts = [history.x_HP[seen], month_H, history.asset_H[seen], history.r_H[seen], y_H, history.f_TF]
+    y_N = (all_H if total and not deleted else y_H)[-rows:]
+    nothing, known = np.zeros((rows, 0), np.float32), History(*parts, first=-origin)
+    return Sample(parts[0][-rows:], month_H[-rows:], np.zeros((T, 0), np.float32), y_N, nothing, known)
 
 
 def loadings(history: History, rows: slice) -> np.ndarray:
@@ -170,6 +172,18 @@ def test_another_panel_may_count_its_months_from_elsewhere():
         np.testing.assert_array_equal(
             here.forecast(as_known(HISTORY, month)).returns, there.forecast(there_sample).returns
         )
+
+
+@pytest.mark.parametrize("expected", ["mean", "ewma", "ar1"])
+def test_a_panel_may_begin_after_the_windows_first_month(expected):
+    """The months since training are all there, so that nothing that the forecast rests on is missing."""
+    for begins in (1, TRAINED - 1, TRAINED):
+        for month in (TRAINED + 1, T - 1):
+            whole, late = as_known(HISTORY, month), as_known(HISTORY, month, origin=begins, begins=begins)
+            assert late.history.month_H[0] == 0
+            np.testing.assert_array_equal(
+                member(expected=expected).forecast(late).returns, member(expected=expected).forecast(whole).returns
+            )
 
 
 def test_totals_fit_the_months_own_returns():
