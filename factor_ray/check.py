@@ -119,7 +119,7 @@ def _probe(
 ) -> tuple[float, float]:
     """Fit two members for two epochs on the first window; return seconds a row of a whole fit, and bytes a cell."""
     family = model(entry.name)
-    point = space.first_point()
+    point = space.first_point().for_one_rank()
     if "epochs" in family.Settings.model_fields:
         point = point.model_copy(update={"epochs": _PROBED_EPOCHS})
     view = _inputs(experiment, panel, horizon, window).view(horizon, 0)

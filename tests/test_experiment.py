@@ -377,6 +377,12 @@ def test_of_many_windows_the_first_and_the_last_are_told(tmp_path):
     assert "  ...  11 more" in said
 
 
+def test_a_model_for_a_worker_group_is_probed_by_one_worker():
+    tiny = {"name": "neurif", "workers": 2, "factors": 1, "width": 8, "heads": 2, "blocks": 1}
+    values = yaml.safe_load(SIMULATED) | {"models": [tiny], "compute": {"workers": 2}}
+    assert "fits: at most 15 cells of neurif" in describe_plan(Experiment.model_validate(values))
+
+
 def test_data_that_is_not_there(tmp_path):
     file = table(tmp_path)
     with pytest.raises(InputError, match=r"none.parquet must be a file; there is none: check the path"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -132,7 +132,9 @@ def state_again(line: Line, horizon: int, window: int, scratch: Path) -> FloatAr
 
 
 def weights_again(line: Line, quest: Quest, request: Request, scratch: Path) -> Weights:
-    """Fit one cell anew and return its weights."""
+    """Fit one cell anew in this process, by one rank whoever fitted it first, and return its weights."""
+    point = replace(request.point, settings=request.point.settings.for_one_rank())
+    request = replace(request, point=point)
     monthly = stages.monthly_fits(quest.model, quest.horizon, line.inputs, line.digests)
     own = Quest(quest.model, quest.horizon, _asking(request), quest.windows, quest.cells, quest.tau, monthly)
     campaign = Campaign([own], CellStore(scratch), slots=1)

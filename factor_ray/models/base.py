@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,10 @@ class Hyperparameters(BaseModel):
     def ranks(self) -> int:
         """Processes of a worker group that fit one member together; one each, but for models that say otherwise."""
         return 1
+
+    def for_one_rank(self) -> Self:
+        """Return the same point, its members fitted by one process each: for a probe or a proof outside the group."""
+        return self
 
     @classmethod
     def shape_names(cls) -> tuple[str, ...]:

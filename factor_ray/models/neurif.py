@@ -8,7 +8,7 @@ uses alone need torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import model_validator
@@ -66,6 +66,10 @@ class NeurIFSettings(Hyperparameters):
     def ranks(self) -> int:
         """Processes that share the months of every step."""
         return self.workers
+
+    def for_one_rank(self) -> Self:
+        """Return the same point for one worker."""
+        return self.model_copy(update={"workers": 1})
 
     @model_validator(mode="after")
     def _fit_together(self) -> NeurIFSettings:

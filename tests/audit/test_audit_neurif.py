@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import yaml
 from factor_ray.audit import audit_experiment
 from factor_ray.configuration import parse
 from factor_ray.experiment import Experiment
+from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
+from factor_ray.runner.fitting import Context, Pack
+from factor_ray.runner.inputs import Inputs
 
 SETTINGS: dict[str, Any] = {
     "name": "audited",
@@ -28,3 +32,21 @@ def test_neurif_passes_the_audit(tmp_path: Path) -> None:
     verdict = audit_experiment(experiment, CellStore(tmp_path / "cells"))
     assert verdict.passed, verdict.describe()
     assert len(verdict.months) == 3
+
+
+def fit_as_a_group(campaign: Campaign, inputs: Inputs) -> None:
+    """Fit one worker's members and store them under the names of those that a group of two would have fitted."""
+    while (pack := campaign.take()) is not None:
+        assert isinstance(pack, Pack)
+        alone = replace(pack, points=[{**point, "workers": 1} for point in pack.points])
+        alone.fit(inputs, campaign.store, Context())
+        campaign.complete(pack)
+
+
+def test_what_a_worker_group_fitted_is_refitted_by_one_worker_as_proof(tmp_path: Path) -> None:
+    shared = {**SETTINGS["models"][0], "workers": 2}
+    settings = {**SETTINGS, "models": [shared], "compute": {"workers": 2}, "target": {"horizon": 1}}
+    experiment = Experiment.from_configuration(parse(yaml.safe_dump(settings), "audited.yaml"))
+    verdict = audit_experiment(experiment, CellStore(tmp_path / "cells"), fit=fit_as_a_group)
+    assert verdict.passed, verdict.describe()
+    assert len(verdict.refitted) == 1
