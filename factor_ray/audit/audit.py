@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from factor_ray import stages
@@ -73,14 +73,17 @@ def audit_experiment(
     say("searching the unperturbed line")
     search_line(base, fit)
     findings = [Finding("", "screen", "source", name, why) for name, why in suspicious_inputs(loaded.panel).items()]
-    audited, told = _audited_windows(windows), ""
+    audited = _audited_windows(windows)
+    walks_of: dict[str, list[str]] = {}  # by what was perturbed in them
     refitted: list[str] = []
     months = [next(iter(windows.values()))[number].test[0] for number in audited]
     with tempfile.TemporaryDirectory(prefix="factor_ray-audit-") as folder:
         for number, month in zip(audited, months, strict=True):
             for change in _CHANGES:
-                say(f"{change} after {format_month(month)}")
+                walk = f"{change} after {format_month(month)}"
+                say(walk)
                 data, told = perturbed(experiment, loaded, month, change, Path(folder))
+                walks_of.setdefault(told, []).append(walk)
                 other = walk_to_inputs(experiment, data, _until(windows, number, month), store)
                 scratch = Path(folder) / f"{change}-{number}"
                 proof = number == audited[0] and change == "noise"
@@ -89,7 +92,8 @@ def audit_experiment(
                     findings.append(Finding(format_month(month), change, parting.stage, parting.column, parting.detail))
     identity = audited_identity(experiment.model_dump(mode="json", by_alias=True), loaded.lineage)
     seconds = time.time() - started
-    return Verdict(findings, [format_month(month) for month in months], told, refitted, identity, seconds)
+    dated = [format_month(month) for month in months]
+    return Verdict(findings, dated, _what_was_perturbed(walks_of), refitted, identity, seconds)
 
 
 def _first_parting(
@@ -111,6 +115,13 @@ def _first_parting(
 def _audited_windows(windows: Mapping[int, tuple[Window, ...]]) -> list[int]:
     count = len(next(iter(windows.values())))
     return sorted({0, (count - 1) // 2, count - 1})
+
+
+def _what_was_perturbed(walks_of: Mapping[str, Sequence[str]]) -> str:
+    """Return what all walks perturbed or, where they differ, which of them perturbed what."""
+    if len(walks_of) == 1:
+        return next(iter(walks_of))
+    return "; ".join(f"{told}, for {', '.join(walks)}" for told, walks in walks_of.items())
 
 
 def _until(windows: Mapping[int, tuple[Window, ...]], number: int, month: int) -> dict[int, tuple[Window, ...]]:

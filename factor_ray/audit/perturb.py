@@ -64,13 +64,13 @@ def perturbed(experiment: Experiment, loaded: Loaded, month: int, change: Change
     """
     data = experiment.data
     if not isinstance(data, AnySimulatedData) and any(getattr(data, key) is not None for key in data.path_keys):
+        folder = scratch / f"{change}-{format_month(month)}"
         try:
-            return _from_files(data, loaded, month, change, scratch / f"{change}-{format_month(month)}")
+            return _from_files(data, loaded, month, change, folder)
         except InputError as error:
             # A variable that starts later is empty in the files as they were then, which loaders refuse.
-            return _after_loading(
-                loaded, month, change
-            ), f"the data as they were loaded, since a copy cannot be ({error})"
+            told = f"the data as they were loaded, since a copy cannot be ({error})".replace(f"{folder}/", "")
+            return _after_loading(loaded, month, change), told
     return _after_loading(loaded, month, change), "the data as they were loaded"
 
 

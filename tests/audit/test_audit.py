@@ -115,6 +115,12 @@ def test_a_variable_that_starts_later_is_cut_after_loading(audit: Callable[..., 
 
     verdict = audit(data=gappy_file(tmp_path, late), preprocess={"screen": "none"})
     assert verdict.passed, verdict.describe()
+    assert verdict.perturbed == (
+        "a copy of panel.parquet and a copy of fred.csv, for noise after 2001-01, noise after 2001-09, noise after "
+        "2002-05, deletion after 2002-05; the data as they were loaded, since a copy cannot be (column "
+        "'characteristic_8' of panel.parquet must vary; it is empty: leave it out of the panel's columns), for "
+        "deletion after 2001-01, deletion after 2001-09"
+    )
 
 
 def test_cells_are_reused_and_one_is_refitted(toy: type[Toy], tmp_path: Path) -> None:

@@ -37,11 +37,15 @@ def run(make_run: Callable[..., Path]) -> Path:
     return make_run(windows=1, families=("cbapm",), points=2)
 
 
-def described(run: Path, **more: Any) -> dict[str, Any]:
+TABLE: dict[str, Any] = {"source": "table", "path": "/data/panel.parquet", "columns": {"characteristics": ["Price"]}}
+
+
+def described(run: Path, data: dict[str, Any] = TABLE, **more: Any) -> dict[str, Any]:
     file = run / "experiment.yaml"
     content = {**yaml.safe_load(file.read_text(encoding="utf-8")), **more}
     for section in ("preprocess", "target", "windows", "macro_state", "models", "search", "ensemble"):
         content["experiment"].setdefault(section, {})
+    content["experiment"]["data"] = data
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return content
 
@@ -79,3 +83,20 @@ def test_the_verdict_of_the_audit_is_in_the_box(run: Path) -> None:
     assert "<li>Audit: Noise after 2013-01 changes targets" in page(run)
     verdict(run, identity="other")
     assert "The look-ahead audit is of other settings or files than this run" in page(run)
+
+
+def test_an_audit_of_other_columns_is_of_other_settings_wherever_the_file_lies(run: Path) -> None:
+    verdict(run)
+    described(run, {**TABLE, "path": "elsewhere/panel.parquet"})
+    assert "The look-ahead audit passed" in page(run)
+    described(run, {**TABLE, "columns": {"characteristics": ["Price", "Mom12m"]}})
+    assert "The look-ahead audit is of other settings or files than this run" in page(run)
+
+
+def test_an_audit_knows_files_by_what_links_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "v2.parquet").touch()
+    (tmp_path / "panel.parquet").symlink_to(tmp_path / "v2.parquet")
+    sections = dict.fromkeys(("preprocess", "target", "windows", "macro_state", "models", "search", "ensemble"))
+    files = (tmp_path / "panel.parquet", tmp_path / "v2.parquet")
+    linked, meant = (audited_identity({**sections, "data": {**TABLE, "path": str(file)}}, {}) for file in files)
+    assert linked == meant
