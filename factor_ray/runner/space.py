@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import optuna
 
 
+_MOST_CHECKED = 256
+"""Whole numbers of a range up to which every one is checked; of a longer range as many, evenly spaced."""
+
+
 class Range(BaseModel):
     """Values of one hyperparameter that the search may try; exactly one of the four is given."""
 
@@ -58,7 +62,14 @@ class Range(BaseModel):
         return self.choice if self.choice is not None and len(self.choice) <= most else None
 
     def witnesses(self) -> tuple[Any, ...]:
-        """Return the values that must be valid for every other to be: the ends, and a fraction if there may be one."""
+        """Return the values that must be valid: ends and a fraction of real numbers, whole numbers and choices each.
+
+        Of a range of many whole numbers it is the ends and a sample between them.
+        """
+        if self.integer is not None:
+            low, high = self.integer
+            steps = min(high - low, _MOST_CHECKED - 1)
+            return tuple(low + (high - low) * step // steps for step in range(steps + 1))
         bounds = self.uniform or self.log_uniform
         return self.ends() if bounds is None else (*bounds, bounds[0] + (bounds[1] - bounds[0]) / 2**0.5)
 

@@ -4,7 +4,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from factor_ray.models.base import Hyperparameters, free, shape
 from factor_ray.runner.space import Range, Space, label_of, sweeps, variants
@@ -99,6 +99,33 @@ def test_what_is_no_range(written):
 def test_points_that_would_fail_later_fail_now(fixed, ranges):
     with pytest.raises(ValidationError):
         Space(Toy, fixed, ranges).validate()
+
+
+class Divided(Hyperparameters):
+    """Hyperparameters of which one must divide another."""
+
+    width: int = shape(30, "units")
+    heads: int = shape(1, "heads", ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self):
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads; got heads {self.heads}")
+        return self
+
+
+def test_every_whole_number_of_a_range_is_checked_and_a_bad_one_named():
+    Space(Divided, {}, {"heads": Range(integer=(1, 3))}).validate()
+    with pytest.raises(ValidationError, match="got heads 4"):
+        Space(Divided, {}, {"heads": Range(integer=(1, 5))}).validate()
+
+
+@given(st.integers(-1000, 1000), st.integers(1, 5000))
+def test_long_ranges_are_checked_at_their_ends_and_between(low, length):
+    checked = Range(integer=(low, low + length)).witnesses()
+    assert (checked[0], checked[-1]) == (low, low + length)
+    assert len(checked) == min(length + 1, 256)
+    assert list(checked) == sorted(set(checked))
 
 
 @given(st.floats(0.01, 0.49), st.floats(0.01, 0.5))
