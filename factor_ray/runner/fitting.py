@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from factor_ray.errors import InputError, WorkError
 from factor_ray.models.base import Fit, Hyperparameters
 from factor_ray.models.by_month import ByMonth
 from factor_ray.models.registry import model
@@ -43,9 +44,14 @@ class Pack:
         """Return plain lists and dicts."""
         return dataclasses.asdict(self)
 
+    @property
+    def joint(self) -> bool:
+        """Whether ranks share every member: they meet in the fit, and none may stay away."""
+        return self._settings(0).ranks > 1
+
     def share(self, rank: int, world: int) -> Pack:
         """Return the members that one of several ranks fits: all of them where the ranks share every member."""
-        return self if self._settings(0).ranks > 1 else self._some(range(rank, len(self), world))
+        return self if self.joint else self._some(range(rank, len(self), world))
 
     def fit(self, inputs: Inputs, store: CellStore, context: Context) -> None:
         """Fit and store the members that are not stored already; of ranks that share them one stores."""
@@ -63,7 +69,7 @@ class Pack:
             order_seed=self.order_seed,
             device=context.device,
         )
-        if points[0].ranks > 1 and context.rank > 0:
+        if self.joint and context.rank > 0:
             return
         for name, fit, identity in zip(todo.cells, fits, todo.identities, strict=True):
             store.write(name, fit, identity)
@@ -87,6 +93,9 @@ class MonthPack:
     settings: Sequence[Sequence[Mapping[str, Any]]]
     names: Sequence[Sequence[str]]
     month_identities: Sequence[Sequence[Mapping[str, Any]]]
+
+    joint: ClassVar[bool] = False
+    """A month is fitted by one rank."""
 
     @property
     def cells(self) -> list[str]:
@@ -131,6 +140,35 @@ def pack_from(values: Mapping[str, Any]) -> AnyPack:
 
 
 def fit_packs(packs: Sequence[AnyPack], inputs: Inputs, store: CellStore, context: Context) -> None:
-    """Fit this rank's part of every pack and store the cells; what is stored already is left alone."""
+    """Fit this rank's part of every pack and store the cells; what is stored already is left alone.
+
+    Ranks are given the same packs. Once a fit of one is refused, no rank begins another pack whose members they share,
+    in which it would wait for the others; each finishes what it fits alone.
+
+    Raises
+    ------
+    InputError, WorkError
+        Of this rank's own fits: the first one.
+    """
+    refused: InputError | WorkError | None = None
     for pack in packs:
-        pack.share(context.rank, context.world).fit(inputs, store, context)
+        if pack.joint and _of_some_rank(refused is not None, context):
+            break
+        if refused is None:
+            try:
+                pack.share(context.rank, context.world).fit(inputs, store, context)
+            except (InputError, WorkError) as error:
+                refused = error
+    if refused is not None:
+        raise refused
+
+
+def _of_some_rank(told: bool, context: Context) -> bool:
+    """Whether any rank says so: all of them must ask."""
+    if context.world == 1:
+        return told
+    import torch
+
+    count = torch.tensor(int(told), device=context.device)
+    torch.distributed.all_reduce(count)
+    return bool(count)

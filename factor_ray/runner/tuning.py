@@ -68,9 +68,11 @@ def run_campaign(
             ),
         )
         results = tuner.fit()
+    if isinstance(searcher.failure, WorkError) and results.errors:
+        last_words = str(results.errors[0]).strip().splitlines()[-1:]
+        raise WorkError(" ".join([str(searcher.failure), *last_words]))
     if searcher.failure is not None:
-        last_words = str(results.errors[0]).strip().splitlines()[-1:] if results.errors else []
-        raise type(searcher.failure)(" ".join([str(searcher.failure), *last_words]))
+        raise searcher.failure
     if not campaign.finished:
         raise WorkError("the search ended before all packs were fitted; resume the run to fit what is missing")
 
@@ -82,7 +84,7 @@ class _PackSearch(Searcher):
         super().__init__(metric="packs", mode="max")
         self._campaign, self._bundle, self._on_progress = campaign, bundle, on_progress
         self._out: dict[str, list[AnyPack]] = {}
-        self.failure: InputError | WorkError | None = None
+        self.failure: Exception | None = None
 
     @property
     def done(self) -> bool:
@@ -112,7 +114,9 @@ class _PackSearch(Searcher):
         result: dict[str, Any] | None = None,
         error: bool = False,
     ) -> None:
-        packs = self._out.pop(trial_id)
+        packs = self._out.pop(trial_id, None)
+        if packs is None:  # Tune tells again of a trial that it could not put away
+            return
         for key, kind in _TOLD.items():
             if result is not None and key in result:
                 self.failure = self.failure or kind(result[key])
@@ -128,9 +132,9 @@ class _PackSearch(Searcher):
         try:
             for pack in packs:
                 self._campaign.complete(pack)
-        except (InputError, WorkError) as error_of_search:
-            self.failure = error_of_search
-        self._on_progress(self._campaign)
+            self._on_progress(self._campaign)
+        except Exception as ours:  # Tune would take it for the trial's, and run that again
+            self.failure = self.failure or ours
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher for restores, which never happen here: there is nothing to keep."""
@@ -174,7 +178,10 @@ class _KeepActors(FIFOScheduler):
 
 
 def _trial(config: dict[str, Any], shared: dict[str, Any]) -> None:
-    """Fit a trial's packs here, or on a worker group; refused input and a full disk are told, not retried."""
+    """Fit a trial's packs here, or on a worker group; refused input and a full disk are told, not retried.
+
+    Other failures are retried by Tune, which replaces the whole trial: a lost driver, and a worker group too.
+    """
     machines: Machines = shared["machines"]
     try:
         if machines.workers is None:
@@ -199,29 +206,35 @@ def _device(machines: Machines) -> str:
 def _on_worker_group(packs: list[dict[str, Any]], shared: dict[str, Any], machines: Machines) -> None:
     import ray.train
     from ray.train.torch import TorchTrainer
+    from ray.util.queue import Queue
 
+    told = Queue(actor_options={"num_cpus": 0})  # the workers may be on other nodes, and every disk full
     with tempfile.TemporaryDirectory(prefix="factor_ray-train-", ignore_cleanup_errors=True) as scratch:
         TorchTrainer(
             _worker,
-            train_loop_config={"packs": packs, "shared": shared},
+            train_loop_config={"packs": packs, "shared": shared, "told": told},
             scaling_config=ray.train.ScalingConfig(num_workers=machines.workers or 1, use_gpu=machines.gpus > 0),
-            run_config=ray.train.RunConfig(
-                name=tune.get_context().get_trial_id(),
-                storage_path=scratch,
-                failure_config=ray.train.FailureConfig(max_failures=_RETRIES),
-            ),
+            run_config=ray.train.RunConfig(name=tune.get_context().get_trial_id(), storage_path=scratch),
         ).fit()
+    if not told.empty():
+        raise told.get()
 
 
 def _worker(config: dict[str, Any]) -> None:
-    """The train function of a worker group: its ranks take members."""
+    """The train function of a worker group: its ranks take members.
+
+    What would be told is handed to the trial: an exception would come wrapped, after Ray has printed it from each rank.
+    """
     import ray.train
 
     here = ray.train.get_context()
     context = Context(
         rank=here.get_world_rank(), world=here.get_world_size(), device=_device(config["shared"]["machines"])
     )
-    _fit(config["packs"], config["shared"], context)
+    try:
+        _fit(config["packs"], config["shared"], context)
+    except (InputError, WorkError) as error:
+        config["told"].put(error)
 
 
 def _resources(machines: Machines) -> dict[str, float]:

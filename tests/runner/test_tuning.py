@@ -6,6 +6,7 @@ import inspect
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.utils.object_cache import _ObjectCache
 
@@ -47,3 +48,20 @@ def test_a_full_disk_is_told_in_the_workers_own_words_and_not_retried() -> None:
     assert isinstance(searcher.failure, WorkError)
     assert str(searcher.failure) == "the disk is full"
     assert searcher.done
+
+
+@pytest.mark.parametrize("failure", [WorkError("status.json cannot be written"), ZeroDivisionError("a bug")])
+def test_what_progress_raises_ends_the_search_and_not_the_trial(failure: Exception) -> None:
+    """Tune would take it for the trial's failure and tell of the same trial again."""
+
+    def on_progress(_: Any) -> None:
+        raise failure
+
+    campaign: Any = SimpleNamespace(finished=False, complete=lambda _: None, store=None)
+    searcher = _PackSearch(campaign, bundle=False, on_progress=on_progress)
+    searcher._out["trial"] = []
+    searcher.on_trial_complete("trial", {"packs": 1})
+    assert searcher.failure is failure
+    assert searcher.done
+    searcher.on_trial_complete("trial", error=True)
+    assert searcher.failure is failure

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from factor_ray.data.simulation import simulate
+from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
 from factor_ray.live import predict, refit
 from factor_ray.models import CBAPM, MacroStateSettings
@@ -259,6 +260,28 @@ output: {tmp_path}
     assert forecasts["month"].max() == pd.Timestamp("2008-02-29")
     assert forecasts["prediction"].notna().all()
     assert not forecasts.duplicated(["month", "asset"]).any()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_worker_group_refuses_is_told_in_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As without a group: neither retried nor wrapped, and no rank prints a traceback."""
+    settings = {
+        "name": "refused",
+        "data": {"source": "simulated_quantiles", "assets": 5, "months": 20},
+        "preprocess": {"rank": False, "standardise": True, "screen": "none"},
+        "target": {"quantiles": [0.5]},
+        "windows": {"scheme": "single", "first_train_end": "2000-12", "validation": 3},
+        "macro_state": {"kind": "none"},
+        "models": [{"name": "qcf", "ridge": 0.0}],
+        "portfolios": {"number": 2},
+        "compute": {"workers": 2},
+        "tracking": {"mode": "disabled"},
+        "output": str(tmp_path),
+    }
+    with pytest.raises(InputError, match=r"^qcf: 2000-0. has 5 assets with a target, .* begin later$"):
+        Experiment.model_validate(settings).run()
+    captured = capfd.readouterr()
+    assert "InputError" not in captured.out + captured.err
 
 
 @pytest.mark.usefixtures("ray_cluster")
