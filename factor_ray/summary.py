@@ -16,6 +16,9 @@ from factor_ray.report.quantile_measures import PREDICTIVE, labels_of, levels, m
 from factor_ray.run_directory import Run
 
 _NOT_COMPARED = ("t(IC)", "months")
+_RETURN_COLUMNS = ("return", "risk_free")
+_RETURN_KEYS = ("weights", "missing_delisting_return")
+"""Keys of a data section that decide what a return is, beside the files."""
 _QUANTILE_MEASURES = {
     "hits, %": ("hit_rate", PREDICTIVE, 2),
     "QHE, %": ("qhe", PREDICTIVE, 2),
@@ -120,7 +123,14 @@ def compare_runs(runs: list[Run]) -> str:
     contents = dict(zip(_names(runs), (read_contents(run.path) for run in runs), strict=True))
     blocks = [_aligned([["run", "data", "judged on", "embargo", "looked ahead"], *_judged(contents)], left=5)]
     if len({_judgement(found) for found in contents.values()}) > 1:
-        blocks.append("These runs were not judged on the same data and months: their measures are not comparable.")
+        blocks.append(
+            "These runs were not judged on the same data, assets and months: their measures are not comparable."
+        )
+    elif len({_portfolios(found) for found in contents.values()}) > 1:
+        blocks.append(
+            "These runs formed other portfolios, by portfolios.number or their weights: their Sharpe ratios are not "
+            "comparable."
+        )
     rows = [
         (horizon, label)
         for horizon in sorted({h for found in contents.values() for h in found.horizons})
@@ -230,9 +240,23 @@ def _judged(contents: Mapping[str, Contents]) -> list[list[str]]:
 
 
 def _judgement(contents: Contents) -> str:
-    """Return what two runs must share for their measures to be comparable: the data and the test months."""
-    tests = {h: [window["test"] for window in contents.windows(h)] for h in contents.horizons}
-    return json.dumps([contents.description["data"]["lineage"], tests], sort_keys=True)
+    """Return what two runs must share for their measures to be comparable: files, returns, assets and test months."""
+    description = contents.description
+    data, preprocess = description["experiment"]["data"], description["experiment"]["preprocess"]
+    columns = data.get("columns", {})
+    rows = description.get("preparation", {}).get("rows", {})
+    shared = {
+        "lineage": description["data"]["lineage"],
+        "returns": [*(columns.get(key) for key in _RETURN_COLUMNS), *(data.get(key) for key in _RETURN_KEYS)],
+        "assets": [preprocess.get("universe"), preprocess.get("screen"), rows.get("kept")],
+        "tests": {h: [window["test"] for window in contents.windows(h)] for h in contents.horizons},
+    }
+    return json.dumps(shared, sort_keys=True)
+
+
+def _portfolios(contents: Contents) -> tuple[int, str]:
+    """Return what two runs must share beside for their portfolios to be comparable."""
+    return contents.description["experiment"]["portfolios"]["number"], contents.description["data"]["portfolio_weights"]
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,21 @@ from factor_ray.summary import compare_runs, describe_status, summary_table
 _RETURNS = {"r2": 0.1046, "r2_historical_mean": -0.0123, "ic": 0.0512, "ic_t_statistic": 3.21, "months": 108}
 _SHARPES = [{"cost_bp": 0, "sharpe": 1.4375}, {"cost_bp": 50, "sharpe": 0.912}]
 
+SECTIONS: dict[str, Any] = {
+    "data": {"source": "table", "columns": {"return": "return", "risk_free": None, "price": None}},
+    "preprocess": {"universe": None, "screen": "point_in_time", "rank": True},
+    "portfolios": {"number": 10, "costs": [0, 50]},
+}
+
 
 def write(
-    directory: Path, *, test: tuple[str, str] = ("2013-01", "2013-12"), models: tuple[str, ...] = ("cbapm",)
+    directory: Path,
+    *,
+    test: tuple[str, str] = ("2013-01", "2013-12"),
+    models: tuple[str, ...] = ("cbapm",),
+    sections: Mapping[str, Any] | None = None,
+    weights: str = "value",
+    kept: int = 900,
 ) -> Run:
     """Write the few files that a summary reads."""
     metrics: dict[str, Any] = {
@@ -35,8 +48,15 @@ def write(
     }
     metrics["zero"] = {"12": {"returns": {"all": {**_RETURNS, "r2": 0.0, "ic": None, "ic_t_statistic": None}}}}
     description = {
-        "experiment": {"portfolios": {"costs": [0, 50]}},
-        "data": {"lineage": {}, "rows": 1000, "first_month": "1994-01", "last_month": "2013-12"},
+        "experiment": {**SECTIONS, **(sections or {})},
+        "data": {
+            "lineage": {},
+            "rows": 1000,
+            "first_month": "1994-01",
+            "last_month": "2013-12",
+            "portfolio_weights": weights,
+        },
+        "preparation": {"rows": {"kept": kept}},
         "looks_ahead": [],
         "windows": {12: [{"train": ["1994-01", "2010-01"], "validation": ["2011-01", "2012-01"], "test": list(test)}]},
     }
@@ -136,7 +156,41 @@ def test_runs_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_runs_judged_on_other_months_are_not_comparable(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a"), write(tmp_path / "b", test=("2014-01", "2014-12"))
-    assert "not judged on the same data and months" in compare_runs([first, second])
+    assert "not judged on the same data, assets and months" in compare_runs([first, second])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"sections": {"preprocess": {**SECTIONS["preprocess"], "universe": {"min_price": 5.0}}}},
+        {"sections": {"preprocess": {**SECTIONS["preprocess"], "screen": "none"}}},
+        {"sections": {"data": {"source": "table", "columns": {"return": "ret_gross", "risk_free": None}}}},
+        {"sections": {"data": {"source": "table", "columns": {"return": "return", "risk_free": "rf"}}}},
+        {"sections": {"data": {**SECTIONS["data"], "missing_delisting_return": -0.3}}},
+        {"kept": 899},
+    ],
+    ids=["universe", "screen", "return", "risk-free", "delisting", "rows"],
+)
+def test_runs_judged_on_other_assets_or_returns_are_not_comparable(tmp_path: Path, other: dict[str, Any]) -> None:
+    first, second = write(tmp_path / "a"), write(tmp_path / "b", **other)
+    assert "not judged on the same data, assets and months" in compare_runs([first, second])
+
+
+def test_runs_of_other_inputs_are_comparable(tmp_path: Path) -> None:
+    columns = {**SECTIONS["data"]["columns"], "price": "prc"}
+    other = {"data": {**SECTIONS["data"], "columns": columns}, "preprocess": {**SECTIONS["preprocess"], "rank": False}}
+    assert "not comparable" not in compare_runs([write(tmp_path / "a"), write(tmp_path / "b", sections=other)])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"weights": "equal"}, {"sections": {"portfolios": {"number": 5, "costs": [0, 50]}}}],
+    ids=["weights", "number"],
+)
+def test_sharpe_ratios_of_other_portfolios_are_not_comparable(tmp_path: Path, other: dict[str, Any]) -> None:
+    text = compare_runs([write(tmp_path / "a"), write(tmp_path / "b", **other)])
+    assert "their Sharpe ratios are not comparable" in text
+    assert "their measures are not comparable" not in text
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
