@@ -63,8 +63,8 @@ def to_months(values: object, *, column: str = "month") -> MonthArray:
     missing = series.isna().to_numpy()
     if missing.any():
         raise InputError(
-            f"column {column!r} must hold a month in every row; row {int(missing.argmax())} is empty: "
-            "mend or remove that row"
+            f"column {column!r} must hold a month in every row; row {int(missing.argmax()) + 1} below the header is "
+            "empty: mend or remove that row"
         )
     codes, distinct = pd.factorize(series)
     written = pd.Series(distinct)

@@ -19,14 +19,17 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from factor_ray.data.macro import Macro
-from factor_ray.data.months import MonthArray, month_ends, to_months
+from factor_ray.data.months import MonthArray, format_month, month_ends, to_months
 from factor_ray.data.panel_rules import (
     Roles,
+    capitalisations,
+    differing_rates,
     existing_file,
     identifiers,
     labels,
     numbers,
     require_columns,
+    require_decimal_rates,
     require_every_month,
     require_finite,
     require_marks,
@@ -53,7 +56,8 @@ class Panel:
     Build one with :meth:`from_frame`, :meth:`from_parquet` or :meth:`from_csv`, which apply these rules: rows may come
     in any order; a pair (month, asset) may occur once; numbers must be finite or missing; no month between the first
     and the last may be without rows; a characteristic or consensus variable that never varies is refused; returns are
-    simple, monthly, in decimals and not below -1.
+    simple, monthly, in decimals and not below -1; risk-free rates are monthly and in decimals; no market
+    capitalisation is negative, and one of 0 is missing.
 
     Attributes
     ----------
@@ -102,7 +106,8 @@ class Panel:
         characteristics, consensus : sequence of str
             Columns known at the end of the month. Lag what was published later before you build the panel.
         risk_free, market_cap : str, optional
-            Columns of the month's risk-free rate and of the market capitalisation at its end.
+            Columns of the month's risk-free rate (the mean of a month's rows is taken; ``notes`` tell where they
+            differ) and of the market capitalisation at its end.
         price, exchange, share_code : str, optional
             Columns by which a universe may be chosen (:class:`factor_ray.data.universe.Universe`): the price at the
             month's end (its size counts), and codes or names of the exchange and of the kind of share.
@@ -385,8 +390,11 @@ def _assemble(roles: Roles, read: Callable[[str], pd.Series], source: str, macro
     require_unique(months, codes, names, source)
     require_every_month(months, source)
 
+    def place(row: int) -> str:
+        return f"asset {names[codes[row]]} in {format_month(months[row])}"
+
     def column(name: str) -> FloatArray:
-        return numbers(read(name), name)[order]
+        return numbers(read(name).iloc[order], name, place)
 
     def stacked(wanted: tuple[str, ...]) -> FloatArray:
         block = np.empty((len(months), len(wanted)), dtype=np.float32)
@@ -397,9 +405,15 @@ def _assemble(roles: Roles, read: Callable[[str], pd.Series], source: str, macro
         return block
 
     columns: dict[str, Any] = {"month": pa.array(months), "asset": pa.array(names.take(codes))}
+    notes: list[str] = []
     for role, name in {"return": roles.returns, **roles.numbers()}.items():
         values = column(name)
         require_finite(values, name, months, source)
+        if role == "risk_free":
+            require_decimal_rates(values, name, months, source)
+            notes = differing_rates(values, name, months)
+        if role == "market_cap":
+            values = capitalisations(values, name, place, source)
         columns[role] = pa.array(values, from_pandas=False)
     for role, name in roles.labels().items():
         columns[role] = pa.array(labels(read(name))[order], type=pa.string())
@@ -415,7 +429,8 @@ def _assemble(roles: Roles, read: Callable[[str], pd.Series], source: str, macro
     }
     table = _described(pa.table(columns), described)
     known = None if macro is None else macro.on(np.arange(months[0], months[-1] + 1, dtype=np.int32))
-    return Panel(table, known)
+    panel = Panel(table, known)
+    return panel.with_notes(notes) if notes else panel
 
 
 def _described(table: pa.Table, described: Mapping[str, Any]) -> pa.Table:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +22,9 @@ Frequency = Literal["monthly", "quarterly", "half-yearly", "annual", "biennial"]
 """How often what a column reports is reported; decides its reporting delay."""
 
 _PERCENT_SUSPECTED = 0.5  # median absolute monthly return above which returns cannot be decimals
+_RATE_SUSPECTED = 0.1  # monthly risk-free rate that is seldom below it in percent and never above it in decimals
+_RATE_ROUNDING = 1e-5  # rates of one month that differ by less are one rate, rounded
+_WITH_COMMA = re.compile(r"[-+]?[\d.,]*,[\d.,]*")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def require_columns(roles: Roles, present: Sequence[str], source: str) -> None:
         if list(present).count(name) > 1:
             raise InputError(f"{source} has two columns {name!r}: rename or remove one")
         if name not in present:
-            spelled = {column.lower(): column for column in reversed(present)}
+            spelled = {column.lower(): column for column in reversed(present) if column not in wanted}
             near = difflib.get_close_matches(name.lower(), spelled, n=1)
             hint = (
                 f"did you mean {spelled[near[0]]!r}?"
@@ -126,8 +130,8 @@ def identifiers(series: pd.Series, name: str) -> pd.Series:
         empty = empty | (series.astype(str).str.strip() == "").to_numpy()
     if empty.any():
         raise InputError(
-            f"column {name!r} must identify an asset in every row; row {int(empty.argmax())} is empty: "
-            "fill it in or remove that row"
+            f"column {name!r} must identify an asset in every row; row {int(empty.argmax()) + 1} below the header is "
+            "empty: fill it in or remove that row"
         )
     if pd.api.types.is_float_dtype(series.dtype) and bool((series % 1 == 0).all()):
         return series.astype("int64")
@@ -136,18 +140,16 @@ def identifiers(series: pd.Series, name: str) -> pd.Series:
     return series.astype(str).astype(object)
 
 
-def numbers(series: pd.Series, name: str) -> FloatArray:
-    """Return a column as float32; missing is NaN."""
+def numbers(series: pd.Series, name: str, place: Callable[[int], str]) -> FloatArray:
+    """Return a column as float32; missing is NaN. ``place`` says which asset and month a row is of."""
     if series.dtype.kind in "Mm":
         raise InputError(f"column {name!r} must hold numbers; it holds dates: is it the right column?")
     if not pd.api.types.is_numeric_dtype(series.dtype):
         numbers = pd.to_numeric(series, errors="coerce")
-        bad = series[numbers.isna() & series.notna()]
+        bad = np.flatnonzero(numbers.isna() & series.notna())
         if len(bad):
-            raise InputError(
-                f"column {name!r} must hold numbers; row {bad.index[0]} holds {bad.iloc[0]!r}: "
-                "remove such codes or leave the field empty"
-            )
+            cell = series.iloc[bad[0]]
+            raise InputError(f"column {name!r} must hold numbers; it is {cell!r} for {place(bad[0])}: {_mended(cell)}")
         series = numbers
     with np.errstate(over="ignore"):
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float32)
@@ -202,6 +204,49 @@ def require_varying(values: FloatArray, name: str, source: str) -> None:
         raise InputError(f"column {name!r} of {source} must vary; it is {found}: leave it out of the panel's columns")
 
 
+def require_decimal_rates(rates: FloatArray, name: str, months: MonthArray, source: str) -> None:
+    """Risk-free rates are monthly and in decimals, and there are some."""
+    known = rates[~np.isnan(rates)]
+    if len(known) == 0:
+        raise InputError(
+            f"column {name!r} of {source} must hold the month's risk-free rate; it is empty: fill it in, or name no "
+            "risk_free and give returns in excess of it"
+        )
+    # Rates in percent are small in years of low interest: what most rows hold says nothing.
+    if np.quantile(np.abs(known), 0.99) > _RATE_SUSPECTED:
+        first = int((np.abs(rates) > _RATE_SUSPECTED).argmax())
+        raise InputError(
+            f"column {name!r} of {source} must hold a monthly rate in decimals; it is {rates[first]:g} in "
+            f"{format_month(months[first])}, which looks like percent: divide it by 100"
+        )
+
+
+def differing_rates(rates: FloatArray, name: str, months: MonthArray) -> list[str]:
+    """Tell of a risk-free rate that differs between the assets of a month; rows are sorted by month."""
+    starts = np.flatnonzero(np.diff(months, prepend=months[0] - 1))
+    lowest, highest = np.fmin.reduceat(rates, starts), np.fmax.reduceat(rates, starts)
+    differs = np.flatnonzero(highest - lowest > _RATE_ROUNDING)
+    if not len(differs):
+        return []
+    first = differs[0]
+    return [
+        f"Column {name!r} differs between the assets of {len(differs)} of {len(starts)} months (in "
+        f"{format_month(months[starts[first]])} from {lowest[first]:g} to {highest[first]:g}): a month has one "
+        "risk-free rate, so the mean of its rows is taken; is it the right column?"
+    ]
+
+
+def capitalisations(values: FloatArray, name: str, place: Callable[[int], str], source: str) -> FloatArray:
+    """Return market capitalisations, none of them negative, and missing where they are 0, as CRSP writes them."""
+    below = np.flatnonzero(values < 0)
+    if len(below):
+        raise InputError(
+            f"column {name!r} of {source} must be positive; it is {values[below[0]]:g} for {place(below[0])} "
+            f"({len(below)} such values): take the size of prices that CRSP writes below 0, or leave the field empty"
+        )
+    return np.where(values == 0, np.float32(np.nan), values)
+
+
 def require_returns(returns: FloatArray, name: str, months: MonthArray, source: str) -> None:
     """Returns are simple, monthly, in decimals and not below -1."""
     known = returns[~np.isnan(returns)]
@@ -218,3 +263,12 @@ def require_returns(returns: FloatArray, name: str, months: MonthArray, source: 
             f"column {name!r} of {source} must hold simple returns, at least -1; it is {returns[below[0]]:g} in "
             f"{format_month(months[below[0]])}: are these log returns or percent?"
         )
+
+
+def _mended(cell: object) -> str:
+    written = str(cell).strip()
+    if _WITH_COMMA.fullmatch(written):
+        return "write decimals with a point, and no commas between thousands"
+    if written.endswith("%"):
+        return "write decimals, as 0.2035 for 20.35%"
+    return "remove such codes or leave the field empty"

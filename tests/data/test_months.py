@@ -100,5 +100,7 @@ def test_what_is_no_month_is_named_with_its_column(values, named):
 
 @pytest.mark.parametrize("values", [["2010-12", None], [201012, np.nan], pd.to_datetime(["2010-12-31", None])])
 def test_a_missing_month_is_named_by_its_row(values):
-    with pytest.raises(InputError, match="column 'when' must hold a month in every row; row 1 is empty"):
+    with pytest.raises(
+        InputError, match="column 'when' must hold a month in every row; row 2 below the header is empty"
+    ):
         to_months(values, column="when")

@@ -139,6 +139,28 @@ def test_columns_are_views_that_cannot_be_written_to():
             view[0] = 1
 
 
+def test_a_capitalisation_of_zero_is_missing():
+    panel = Panel.from_frame(small(cap=[10.0, 0.0, np.nan, 21.0]), **ROLES)
+    np.testing.assert_array_equal(panel.values("market_cap"), np.array([10, np.nan, np.nan, 21], np.float32))
+
+
+def test_a_rate_that_differs_within_a_month_is_told():
+    told = Panel.from_frame(small(rf=[0.002, 0.002, 0.001, 0.004]), **ROLES).notes
+    assert len(told) == 1
+    assert told[0].startswith(
+        "Column 'rf' differs between the assets of 1 of 2 months (in 2001-12 from 0.001 to 0.004)"
+    )
+    assert Panel.from_frame(small(rf=[0.002, np.nan, 0.001, 0.001000001]), **ROLES).notes == ()
+
+
+def test_low_rates_in_percent_are_seen_and_high_rates_in_decimals_pass():
+    frame = draw_frame(0, assets=4, months=60)
+    years = frame["date"].str[:4].astype(int)
+    with pytest.raises(InputError, match=r"must hold a monthly rate in decimals; it is 0\.4 in 2006-01"):
+        Panel.from_frame(frame.assign(rf=np.where(years == 2006, 0.4, 0.01)), **ROLES)
+    Panel.from_frame(frame.assign(rf=np.where(years == 2006, 0.09, -0.001)), **ROLES)
+
+
 def test_optional_roles_may_be_absent():
     plain = Panel.from_frame(small(), month="date", asset="permno", returns="ret", characteristics=["size"])
     assert not plain.has_risk_free
@@ -211,8 +233,28 @@ def test_columns_labelled_by_numbers_are_found_by_their_text():
 
 REFUSED = {
     "duplicate": (small(permno=[1, 1, 1, 2]), ["the frame", "asset 1 ", "2001-11", "(1 such rows)"]),
-    "code in returns": (small(ret=[0.1, "C", 0.1, 0.2]), ["'ret'", "row 1", "'C'", "numbers"]),
-    "word in characteristic": (small(momentum=[1, 2, "n/a", 3]), ["'momentum'", "row 2", "'n/a'"]),
+    "code in returns": (
+        small(ret=[0.1, "C", 0.1, 0.2]),
+        ["'ret'", "asset 2 in 2001-11", "'C'", "numbers", "remove such codes"],
+    ),
+    "word in characteristic": (small(momentum=[1, 2, "n/a", 3]), ["'momentum'", "asset 1 in 2001-12", "'n/a'"]),
+    "decimal comma": (
+        small(size=["1,5", "2.0", "3.0", "4.0"]),
+        ["'1,5' for asset 1 in 2001-11: write decimals with a point"],
+    ),
+    "percent sign": (
+        small(size=["1.0", "2.0", "3.0", "20.35%"]),
+        ["'20.35%'", "asset 2 in 2001-12: write decimals, as"],
+    ),
+    "rate in percent": (
+        small(rf=[0.02, 0.02, 2.0, 2.0]),
+        ["'rf' of the frame must hold a monthly rate in decimals; it is 2 in 2001-12", "percent: divide it by 100"],
+    ),
+    "no rate": (small(rf=[np.nan] * 4), ["'rf' of the frame must hold the month's risk-free rate; it is empty"]),
+    "negative capitalisation": (
+        small(cap=[10, 20, 11, -1827.8]),
+        ["'cap' of the frame must be positive; it is -1827.8 for asset 2 in 2001-12 (1 such values)", "prices"],
+    ),
     "date as number": (small(size=pd.to_datetime(["2001-11-01"] * 4)), ["'size'", "holds dates"]),
     "infinite characteristic": (small(size=[1, 2, np.inf, 4]), ["'size'", "finite", "2001-12"]),
     "infinite consensus": (small(feps=[1, -np.inf, 2, 4]), ["'feps'", "finite", "2001-11"]),
@@ -226,10 +268,13 @@ REFUSED = {
     "below -1": (small(ret=[0.1, -1.5, 0.1, 0.2]), ["'ret'", "-1.5", "2001-11", "log returns"]),
     "no return": (small(ret=[np.nan] * 4), ["'ret'", "no return at all"]),
     "bad date": (small(date=["2001-11", "2001-11", "2001-12", "never"]), ["'date'", "'never'"]),
-    "missing date": (small(date=["2001-11", "2001-11", "2001-12", None]), ["'date'", "row 3 is empty"]),
-    "missing asset": (small(permno=["a", None, "a", "b"]), ["'permno'", "row 1 is empty"]),
-    "missing number of an asset": (small(permno=[1, 2, 1, np.nan]), ["'permno'", "row 3 is empty"]),
-    "blank asset": (small(permno=["a", " ", "a", "b"]), ["'permno'", "row 1 is empty"]),
+    "missing date": (
+        small(date=["2001-11", "2001-11", "2001-12", None]),
+        ["'date'", "row 4 below the header is empty"],
+    ),
+    "missing asset": (small(permno=["a", None, "a", "b"]), ["'permno'", "row 2 below the header"]),
+    "missing number of an asset": (small(permno=[1, 2, 1, np.nan]), ["'permno'", "row 4 below the header"]),
+    "blank asset": (small(permno=["a", " ", "a", "b"]), ["'permno'", "row 2 below the header"]),
     "no rows": (small().iloc[:0], ["the frame", "no rows"]),
     "no columns": (pd.DataFrame(), ["the frame is empty"]),
     "near miss": (small().rename(columns={"momentum": "momentun"}), ["the frame", "'momentum'", "'momentun'"]),
@@ -246,6 +291,12 @@ def test_a_refusal_names_the_thing(name):
         Panel.from_frame(frame, **ROLES)
     for part in named:
         assert part in str(caught.value), str(caught.value)
+
+
+def test_a_column_that_is_named_already_is_not_suggested():
+    wanted = {**ROLES, "characteristics": ["momentum_1", "momentum_2"]}
+    with pytest.raises(InputError, match="must have a column 'momentum_1'; its columns are date"):
+        Panel.from_frame(small().rename(columns={"momentum": "momentum_2"}), **wanted)
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,7 @@ def noisy(frame: pd.DataFrame, last: pd.Period, seed: int) -> pd.DataFrame:
     later = changed["month"] > last
     for name in ["ret", "prc", "cap", *NAMES, *CONCEPTS]:
         noise = np.abs(stream.normal(0, 0.3, later.sum())) if name == "ret" else stream.normal(2, 40, later.sum())
+        noise = np.abs(noise) if name == "cap" else noise
         changed.loc[later, name] = np.where(changed.loc[later, name].isna(), np.nan, noise.astype(np.float32))
     return changed
 

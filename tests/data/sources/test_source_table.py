@@ -44,7 +44,10 @@ def test_a_packed_file_is_the_same(tmp_path: Path) -> None:
         (ROWS.replace("size", "größe").encode("latin-1"), "UTF-8"),
         (zipped(ROWS.encode()), "archive or a workbook: unpack it"),
         (gzip.compress(ROWS.encode()), "archive or a workbook: unpack it"),
-        (ROWS.replace("2000-06,2", ",2").encode(), "column 'month' must hold a month in every row; row 11 is empty"),
+        (
+            ROWS.replace("2000-06,2", ",2").encode(),
+            "column 'month' must hold a month in every row; row 12 below the header is empty",
+        ),
         (ROWS.replace("2000-06", "2000Q2").encode(), "column 'month' must hold months"),
         ((ROWS + "2000-06,2,0.01,9\n").encode(), "asset 2 occurs twice in 2000-06"),
         (ROWS[:-6].encode(), "must be a comma-separated"),
