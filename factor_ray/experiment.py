@@ -81,9 +81,15 @@ class PortfolioSettings(BaseModel):
     weights: Literal["auto", "equal", "value"] = Field(
         "auto", description="auto is by market capitalisation where the data has it, else equal."
     )
-    costs: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        (0.0, 25.0, 50.0, 75.0), description="Costs of trading, in basis points of turnover."
+    costs: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = Field(
+        (0.0, 25.0, 50.0, 75.0),
+        description="Costs of trading, in basis points of turnover; 0 is measured whether it is listed or not.",
     )
+
+    @field_validator("costs")
+    @classmethod
+    def _with_none(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted({0.0, *value}))
 
 
 class ModelEntry(BaseModel):

@@ -87,6 +87,12 @@ def test_a_horizon_is_one_number_or_a_list(horizon):
     assert build(changed("[1, 12]", horizon)).target.horizon == (3,)
 
 
+@pytest.mark.parametrize(("written", "costs"), [("[50]", (0, 50)), ("[75, 0, 25, 25]", (0, 25, 75)), ("[0]", (0,))])
+def test_what_trading_without_costs_was_worth_is_always_measured(written, costs):
+    experiment = build(f"{GOOD}portfolios: {{costs: {written}}}\n")
+    assert experiment.portfolios.costs == costs
+
+
 UNKNOWN_KEYS = [
     ("name: small", "nam: small", 1, "unknown key nam; did you mean name?"),
     ("compute: {slots: 2}", "computer: {slots: 2}", 22, "unknown key computer; did you mean compute?"),
@@ -182,6 +188,7 @@ WRONG_VALUES = [
     ("compute: {slots: 2}", "compute: 2", 22, "compute must be a mapping of keys to values; got 2"),
     ("compute: {slots: 2}", "compute:", 22, "compute must be a mapping of keys to values; got nothing"),
     ("compute: {slots: 2}", "portfolios: {costs: 25}", 22, "portfolios.costs must be a list; got 25"),
+    ("compute: {slots: 2}", "portfolios: {costs: []}", 22, "portfolios.costs must be a list of at least 1; got []"),
     (
         "compute: {slots: 2}",
         "portfolios: {costs: [0, .inf]}",
@@ -304,10 +311,10 @@ def test_keywords_are_checked_as_files_are():
 
 @pytest.mark.parametrize("text", [GOOD, SIMULATED, changed("[[4], [8, 4]]", "[8, 4]"), changed("[1, 12]", "12")])
 def test_what_a_run_writes_down_is_the_experiment_again(tmp_path, text):
-    experiment = build(text)
-    run = Run(tmp_path)
+    experiment = build(f"{text}output: {tmp_path}\n")
+    run = Run(experiment.directory)
     run.write_description({"experiment": experiment.model_dump(mode="json", by_alias=True), "windows": {12: []}})
-    again = Run.open(tmp_path).experiment
+    again = Run.open(run.path).experiment
     assert again == experiment
     # To the byte: 0 and 0.0 are equal, but a resumed run would write its tables differently.
     assert repr(again) == repr(experiment)
