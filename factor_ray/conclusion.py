@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,7 @@ def conclude(
     inputs: Inputs,
     campaign: Campaign,
     targets: Mapping[int, FloatArray],
+    warn: Callable[[str], None],
 ) -> dict[str, Any]:
     """Forecast with the selected cells, measure, and write every table.
 
@@ -76,6 +77,8 @@ def conclude(
         Of the run; the campaign is finished.
     targets : mapping of horizon to float32 array
         Of the rows as they were loaded.
+    warn : callable
+        Told of a corrupt cell that was set aside and made again.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def conclude(
         conclusion.ablate(horizon)
         for quest in campaign.quests:
             if quest.horizon == horizon and quest.tau is not None:
-                conclusion.add_whole_sample(whole_sample(quest, inputs, campaign.store))
+                conclusion.add_whole_sample(whole_sample(quest, inputs, campaign.store, warn))
             elif quest.horizon == horizon:
                 conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
                 conclusion.add_description(described_of(quest, campaign.store))

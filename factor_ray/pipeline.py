@@ -91,7 +91,7 @@ def run_experiment(experiment: Experiment) -> Run:
                 note(campaign)
                 run_campaign(campaign, inputs, machines, on_progress=note)
             console.stage("forecasting and measuring")
-            metrics = conclude(experiment, run, loaded, inputs, campaign, targets)
+            metrics = conclude(experiment, run, loaded, inputs, campaign, targets, console.warn)
             tracker.finish(metrics)
         run.note_status(stage="done", planned=planned, reused=campaign.reused, fitted=campaign.fitted, started=started)
         console.stage("writing the report")

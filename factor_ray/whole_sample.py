@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ class WholeSample:
     described: Described | None
 
 
-def whole_sample(quest: Quest, inputs: Inputs, store: CellStore) -> WholeSample | None:
+def whole_sample(quest: Quest, inputs: Inputs, store: CellStore, warn: Callable[[str], None]) -> WholeSample | None:
     """Estimate, or read the estimate's cell; None for a model that fits no months of its own.
 
     Parameters
@@ -50,6 +51,8 @@ def whole_sample(quest: Quest, inputs: Inputs, store: CellStore) -> WholeSample 
         The finished search of a quantile model.
     inputs : Inputs
     store : CellStore
+    warn : callable
+        Told of a cell that is corrupt: it is set aside and estimated again.
     """
     family: Any = model(quest.model)
     if quest.monthly is None and not hasattr(family, "in_sample"):
@@ -68,14 +71,16 @@ def whole_sample(quest: Quest, inputs: Inputs, store: CellStore) -> WholeSample 
     }
     name = digest(identity)
     span = inputs.panel.rows(*window.train)
-    if not store.has(name):
+    found = store.find(name, warn)
+    if found is None:
         weights = _by_month(quest, point, inputs) if quest.monthly is not None else None
         if weights is None:
             sample = inputs.view(quest.horizon, 0).train(window)
             values_n, description = family.in_sample(point, seed, sample)
             weights = {"prediction": values_n, **_written(description, window.train[0] - int(inputs.panel.months[0]))}
-        store.write(name, Fit(weights, {}), identity)
-    weights = store.read(name).weights
+        found = Fit(weights, {})
+        store.write(name, found, identity)
+    weights = found.weights
     rows = np.arange(span.start, span.stop)
     values_n = np.asarray(weights["prediction"], dtype=np.float32)
     fitted = Forecast(quest.model, quest.horizon, rows, values_n, tau=quest.tau, kind=IN_SAMPLE)

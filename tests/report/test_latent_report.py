@@ -54,7 +54,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     windows = stages.lay_windows(experiment, loaded.panel)
     line = walk_to_inputs(experiment, loaded, windows, CellStore(run.cells))
     campaign = search_line(line, fit_here)
-    conclude(experiment, run, loaded, line.inputs, campaign, line.targets)
+    conclude(experiment, run, loaded, line.inputs, campaign, line.targets, pytest.fail)
     run.write_description({**describe(experiment, loaded, windows), "preparation": line.inputs.panel.preparation})
     return run.path
 
