@@ -110,31 +110,48 @@ def require_portfolios(settings: PortfolioSettings, panel: Panel, windows: Mappi
     Raises
     ------
     InputError
-        If no test month has as many assets with a next return as there are portfolios, or value weights are asked for
-        and there are no market capitalisations.
+        If no test month has as many assets with a next return, and for value weights a market capitalisation, as there
+        are portfolios; or if value weights are asked for and there are no market capitalisations.
     """
-    portfolio_weights(settings, panel)
-    spans = [panel.rows(*window.test) for listed in windows.values() for window in listed]
-    rows = np.unique(np.concatenate([np.arange(span.start, span.stop) for span in spans]))
-    most = most_investable(panel, rows, next_returns(panel), np.zeros(len(panel), dtype=np.float32))
+    by_value = portfolio_weights(settings, panel) == "value"
+    rows = rows_tested(panel, windows)
+    most = most_investable(panel, rows, next_returns(panel), np.zeros(len(panel), dtype=np.float32), settings)
     if most < settings.number:
         raise InputError(
-            f"portfolios.number is {settings.number} and no test month has more than {most} assets with a return in "
-            "the month after: lower it, or move windows.first_train_end"
+            f"portfolios.number is {settings.number} and no test month has more than {most} assets with "
+            f"{'a market capitalisation above 0 and ' if by_value else ''}a return in the month after: lower it, "
+            f"{'set portfolios.weights to equal, ' if by_value else ''}or move windows.first_train_end"
         )
 
 
-def most_investable(panel: Panel, rows: npt.NDArray[np.int64], next_return_N: FloatArray, signal_N: FloatArray) -> int:
-    """Return the largest number of assets in a month that have both a signal and a next return; 0 without any."""
-    both = np.isfinite(next_return_N[rows]) & np.isfinite(signal_N[rows])
-    return int(np.bincount(panel.row_months[rows[both]] - panel.months[0], minlength=1).max())
+def rows_tested(panel: Panel, windows: Mapping[int, Sequence[Window]]) -> npt.NDArray[np.int64]:
+    """Return the rows of all test months of all horizons, each once, in order."""
+    spans = [panel.rows(*window.test) for listed in windows.values() for window in listed]
+    return np.unique(np.concatenate([np.arange(span.start, span.stop) for span in spans]))
+
+
+def most_investable(
+    panel: Panel,
+    rows: npt.NDArray[np.int64],
+    next_return_N: FloatArray,
+    signal_N: FloatArray,
+    settings: PortfolioSettings,
+) -> int:
+    """Return the largest number of assets in a month that portfolios could hold; 0 without any.
+
+    Such assets have a signal, a next return and, where weights are by value, a market capitalisation above 0.
+    """
+    held = np.isfinite(next_return_N[rows]) & np.isfinite(signal_N[rows])
+    if portfolio_weights(settings, panel) == "value":
+        held &= panel.values("market_cap")[rows] > 0
+    return int(np.bincount(panel.row_months[rows[held]] - panel.months[0], minlength=1).max())
 
 
 def fills_portfolios(panel: Panel, forecast: Forecast, next_return_N: FloatArray, settings: PortfolioSettings) -> bool:
     """Whether some month has assets enough that the model forecasts and that earn a next return."""
     signal_N = np.full(len(panel), np.nan, dtype=np.float32)
     signal_N[forecast.rows] = forecast.returns
-    return most_investable(panel, forecast.rows, next_return_N, signal_N) >= settings.number
+    return most_investable(panel, forecast.rows, next_return_N, signal_N, settings) >= settings.number
 
 
 def form_portfolios(

@@ -18,6 +18,7 @@ from factor_ray.errors import InputError
 from factor_ray.evaluation.quantile_groups import quantile_groups
 from factor_ray.experiment import PortfolioSettings
 from factor_ray.measures import (
+    fills_portfolios,
     form_portfolios,
     market_portfolio,
     measure_consensus,
@@ -151,7 +152,7 @@ def test_more_portfolios_than_assets_are_refused_before_anything_is_fitted(panel
     form_portfolios(panel, forecast, next_returns(panel), PortfolioSettings(number=most))
     for number, sentence in [
         (most, None),
-        (most + 1, f"no test month has more than {most} assets with a return in the"),
+        (most + 1, f"no test month has more than {most} assets with a market"),
     ]:
         settings = PortfolioSettings(number=number)
         if sentence is None:
@@ -161,6 +162,20 @@ def test_more_portfolios_than_assets_are_refused_before_anything_is_fitted(panel
                 require_portfolios(settings, panel, windows)
     with pytest.raises(InputError, match=r"portfolios.weights is value"):
         require_portfolios(PortfolioSettings(weights="value"), without_caps(panel), windows)
+
+
+def test_assets_without_a_market_cap_fill_no_portfolio_that_is_weighted_by_value(panel, forecast):
+    windows = {3: Windows(first_train_end="1999-06", validation=2, test=6).split(panel.months.tolist(), 3)}
+    in_month_N = np.arange(len(panel)) - panel.offsets[panel.row_months - panel.months[0]]
+    caps_N = np.select([in_month_N < 3, in_month_N < 6], [panel.values("market_cap"), 0.0], np.nan)
+    few = panel.with_plain({"market_cap": caps_N.astype(np.float32)})
+    require_portfolios(PortfolioSettings(number=2), few, windows)
+    sentence = r"no test month has more than [1-3] assets with a market capitalisation above 0 and a return"
+    with pytest.raises(InputError, match=sentence):
+        require_portfolios(PortfolioSettings(number=4), few, windows)
+    require_portfolios(PortfolioSettings(number=4, weights="equal"), few, windows)
+    assert fills_portfolios(few, forecast, next_returns(few), PortfolioSettings(number=2))
+    assert not fills_portfolios(few, forecast, next_returns(few), PortfolioSettings(number=4))
 
 
 def test_plain_is_what_json_holds():
