@@ -31,7 +31,7 @@ from factor_ray.runner.inputs import Digests, Inputs
 from factor_ray.runner.shards import prepare_in_shards
 from factor_ray.runner.tracking import Tracker
 from factor_ray.runner.tuning import run_campaign
-from factor_ray.within import rows_within
+from factor_ray.within import require_within
 
 _MOST_SHARDS = 16
 
@@ -57,7 +57,7 @@ def run_experiment(experiment: Experiment) -> Run:
         stages.require_targets(panel, targets, windows)
         stages.require_fittable(experiment, panel)
         require_portfolios(experiment.portfolios, panel, windows)
-        rows_within(panel, experiment.within)
+        require_within(panel, experiment.within, windows)
         described = describe(experiment, loaded, windows)
         run.write_description(described)
         store = CellStore(run.cells)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from factor_ray.data.panel import Panel
 from factor_ray.data.universe import Universe, universe_rows
+from factor_ray.data.windows import Window
 from factor_ray.errors import InputError
 from factor_ray.experiment import PortfolioSettings
-from factor_ray.measures import fills_portfolios, form_portfolios, measure_portfolios, measure_returns
+from factor_ray.measures import fills_portfolios, form_portfolios, measure_portfolios, measure_returns, rows_tested
 from factor_ray.tables import Forecast
 
 FloatArray = npt.NDArray[np.float32]
@@ -26,7 +27,7 @@ def rows_within(panel: Panel, universes: Mapping[str, Universe]) -> dict[str, Bo
     Raises
     ------
     InputError
-        Naming the universe, if the panel lacks a column that it needs.
+        Naming the universe, if the panel lacks a column that it needs or no row is inside.
     """
     found = {}
     for name, universe in universes.items():
@@ -34,7 +35,21 @@ def rows_within(panel: Panel, universes: Mapping[str, Universe]) -> dict[str, Bo
             found[name], _ = universe_rows(panel, universe)
         except InputError as error:
             raise InputError(str(error).replace("preprocess.universe", f"within.{name}")) from error
+        _require_some(found[name], name, "month")
     return found
+
+
+def require_within(panel: Panel, universes: Mapping[str, Universe], windows: Mapping[int, Sequence[Window]]) -> None:
+    """Refuse universes in which no test month has an asset, before anything is fitted.
+
+    Raises
+    ------
+    InputError
+        Naming the universe.
+    """
+    rows = rows_tested(panel, windows)
+    for name, inside_N in rows_within(panel, universes).items():
+        _require_some(inside_N[rows], name, "test month")
 
 
 def measure_within(
@@ -49,6 +64,8 @@ def measure_within(
     sorts: bool,
 ) -> dict[str, Any]:
     """Return the accuracy of a forecast's rows in a universe, and the portfolios sorted among them.
+
+    Of a universe that preparation has left without rows only their number, 0, is returned.
 
     Nothing is fitted again: firms outside still were in training.
 
@@ -68,13 +85,23 @@ def measure_within(
     """
     assert forecast.returns is not None
     kept_n = inside_N[forecast.rows]
+    if not kept_n.any():
+        return {"rows": 0}
     part = replace(forecast, rows=forecast.rows[kept_n], returns=forecast.returns[kept_n], consensus=None, total=None)
     measured: dict[str, Any] = {
         "rows": int(kept_n.sum()),
         "share": float(kept_n.mean()),
         "returns": measure_returns(panel, part, forecast.returns[kept_n], target_N, benchmark_N)["all"],
     }
-    if sorts and kept_n.any() and fills_portfolios(panel, part, next_return_N, settings):
+    if sorts and fills_portfolios(panel, part, next_return_N, settings):
         formed = form_portfolios(panel, part, next_return_N, settings)
         measured["long_short"] = measure_portfolios(formed, settings.costs)["long_short"]
     return measured
+
+
+def _require_some(inside_N: BoolArray, name: str, month: str) -> None:
+    if not inside_N.any():
+        raise InputError(
+            f"within.{name} must hold an asset in some {month}, and none passes its filters: check their values "
+            "against the data, or leave the universe out"
+        )

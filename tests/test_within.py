@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from factor_ray.data.months import month_ends
@@ -11,11 +12,12 @@ from factor_ray.data.panel import Panel
 from factor_ray.data.simulation import simulate
 from factor_ray.data.targets import excess_returns, next_returns
 from factor_ray.data.universe import Universe
+from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
 from factor_ray.evaluation import forecast_statistics, long_short, sort_portfolios
 from factor_ray.experiment import PortfolioSettings
 from factor_ray.tables import Forecast
-from factor_ray.within import measure_within, rows_within
+from factor_ray.within import measure_within, require_within, rows_within
 
 LARGE = {"large": Universe(min_cap_percentile=40)}
 
@@ -64,3 +66,21 @@ def test_measures_are_those_of_the_universes_rows(panel):
 def test_a_universe_that_the_data_cannot_tell_is_refused_by_its_name(panel):
     with pytest.raises(InputError, match=r"within\.cheap\.min_price needs a column of the role 'price'"):
         rows_within(panel, {"cheap": Universe(min_price=5.0)})
+
+
+def test_a_universe_without_rows_is_refused_by_its_name(panel):
+    labels = np.where(panel.row_months < panel.months[10], "N", "Q")
+    listed = Panel(panel.table.append_column("exchange", pa.array(labels, type=pa.string())), panel.macro)
+    windows = {1: Windows(first_train_end="1999-03", validation=2, test=3).split(panel.months.tolist(), 1)}
+    require_within(listed, {"nasdaq": Universe(exchange=("Q",))}, windows)
+    with pytest.raises(InputError, match=r"^within\.typo must hold an asset in some month, and none passes"):
+        rows_within(listed, {"typo": Universe(exchange=("NYS",))})
+    with pytest.raises(InputError, match=r"^within\.nyse must hold an asset in some test month, and none passes"):
+        require_within(listed, {"nyse": Universe(exchange=("N",))}, windows)
+
+
+def test_of_a_universe_that_preparation_has_emptied_nothing_is_measured(panel):
+    forecast = Forecast("toy", 1, np.arange(100), np.zeros(100, dtype=np.float32))
+    nothing_N, zero_N = np.zeros(len(panel), dtype=bool), np.zeros(len(panel), dtype=np.float32)
+    found = measure_within(panel, forecast, nothing_N, zero_N, zero_N, zero_N, PortfolioSettings(), sorts=True)
+    assert found == {"rows": 0}
