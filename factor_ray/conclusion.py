@@ -17,7 +17,7 @@ from factor_ray.comparison import compare_forecasts
 from factor_ray.correlations import correlation_frame
 from factor_ray.data.load import Loaded
 from factor_ray.data.prepare import rows_kept
-from factor_ray.data.targets import next_returns
+from factor_ray.data.targets import excess_returns, next_returns
 from factor_ray.descriptions import Described, described_of, factor_frame, loading_frame
 from factor_ray.experiment import Experiment
 from factor_ray.levels import Levels, crossing, rearranged, searched_levels, trivial_levels
@@ -87,7 +87,8 @@ def conclude(
     """
     at_n = rows_kept(loaded.panel, inputs.panel)
     within = {name: inside_N[at_n] for name, inside_N in rows_within(loaded.panel, experiment.within).items()}
-    conclusion = _Conclusion(experiment, inputs, next_returns(loaded.panel)[at_n], within)
+    earned_N, excess_N = next_returns(loaded.panel), excess_returns(loaded.panel, 1)
+    conclusion = _Conclusion(experiment, inputs, earned_N[at_n], excess_N[at_n], within)
     for horizon in inputs.targets:
         benchmarks = stages.trivial_of(inputs.panel, inputs.targets[horizon], loaded.panel, targets[horizon], horizon)
         conclusion.add_market(horizon)
@@ -151,6 +152,7 @@ class _Conclusion:
     experiment: Experiment
     inputs: Inputs
     next_return_N: FloatArray
+    next_excess_N: FloatArray
     within: Mapping[str, BoolArray]
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     pieces: dict[str, ParquetPieces] = field(default_factory=dict)
@@ -165,7 +167,8 @@ class _Conclusion:
         rows, settings = tested_rows(self.inputs, horizon), self.experiment.portfolios
         market = market_portfolio(self.inputs.panel, rows, self.next_return_N, settings)
         self.portfolios.append(market.assign(model=MARKET, horizon=horizon))
-        self._measured(MARKET, horizon)["portfolio"] = measure_market(market)
+        excess = market_portfolio(self.inputs.panel, rows, self.next_excess_N, settings)
+        self._measured(MARKET, horizon)["portfolio"] = measure_market(market, excess)
 
     def add(self, forecast: Forecast, benchmark_N: FloatArray) -> None:
         """Take a forecast of mean returns and of the consensus."""

@@ -169,7 +169,10 @@ def form_portfolios(
 def market_portfolio(
     panel: Panel, rows: npt.NDArray[np.int64], next_return_N: FloatArray, settings: PortfolioSettings
 ) -> pd.DataFrame:
-    """Return the monthly return of all assets held together, weighted as the portfolios are."""
+    """Return the monthly return of all assets held together, weighted as the portfolios are.
+
+    ``next_return_N`` may be returns in excess of the risk-free rate: then that of the market is, too.
+    """
     held = _holdings(panel, rows, next_return_N).dropna(subset=["next_return"])
     held["weight"] = held["market_cap"] if portfolio_weights(settings, panel) == "value" else 1.0
     held = held[held["weight"] > 0]
@@ -186,9 +189,15 @@ def measure_portfolios(formed: pd.DataFrame, costs: Sequence[float]) -> dict[str
     }
 
 
-def measure_market(market: pd.DataFrame) -> dict[str, Any]:
-    """Return the statistics of the portfolio of all assets."""
-    return dict(return_statistics(market["return"]))
+def measure_market(market: pd.DataFrame, excess: pd.DataFrame) -> dict[str, Any]:
+    """Return the statistics of the portfolio of all assets.
+
+    Its wealth is that of its returns. ``sharpe`` and ``t_statistic``, which stand beside those of zero-cost portfolios,
+    are of its returns in excess of the risk-free rate, as is ``mean_excess_return``.
+    """
+    above = return_statistics(excess["return"])
+    judged = {name: above[name] for name in ("sharpe", "t_statistic")}
+    return {**return_statistics(market["return"]), **judged, "mean_excess_return": above["mean_return"]}
 
 
 def plain(value: Any) -> Any:

@@ -143,6 +143,7 @@ def describe(experiment: Experiment, loaded: Loaded, windows: Mapping[int, Seque
             "characteristics": list(panel.characteristic_names),
             "consensus": list(panel.consensus_names),
             "macro_series": 0 if panel.macro is None else len(panel.macro.names),
+            "risk_free": panel.has_risk_free,
             "portfolio_weights": portfolio_weights(experiment.portfolios, panel),
         },
         "notes": list(loaded.notes),

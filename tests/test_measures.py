@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from factor_ray.data.months import month_ends
@@ -141,7 +142,31 @@ def test_the_market_is_all_that_was_held(panel, forecast, valued):
         held = ~np.isnan(returns)
         assert earned == pytest.approx((weight * returns)[held].sum() / weight[held].sum())
     assert len(market) == 19  # nothing is earned after the last month
-    assert measure_market(market)["mean_return"] == pytest.approx(market["return"].mean())
+    assert measure_market(market, market)["mean_return"] == pytest.approx(market["return"].mean())
+
+
+def test_the_market_is_judged_by_what_it_earned_above_the_risk_free_rate(panel, forecast):
+    def measured(returns_N: np.ndarray, rate_N: np.ndarray) -> dict[str, float]:
+        table = panel.table.append_column("risk_free", pa.array(rate_N.astype(np.float32)))
+        own = Panel(table, panel.macro).with_plain({"return": returns_N.astype(np.float32)})
+        gross, excess = next_returns(own), excess_returns(own, 1)
+        return measure_market(
+            *(market_portfolio(own, forecast.rows, earned_N, SETTINGS) for earned_N in (gross, excess))
+        )
+
+    plain_N, none_N = panel.values("return"), np.zeros(len(panel))
+    without, raised = measured(plain_N, none_N), measured(plain_N + 0.004, none_N + 0.004)
+    assert raised["mean_return"] == pytest.approx(without["mean_return"] + 0.004, abs=1e-7)
+    assert raised["cumulative_log_return"] > without["cumulative_log_return"] + 0.05
+    for name in ("sharpe", "t_statistic", "mean_excess_return"):
+        assert raised[name] == pytest.approx(without[name], rel=1e-4)
+    assert without["sharpe"] == pytest.approx(
+        math.sqrt(12) * without["mean_return"] / market_sd(panel, forecast), rel=1e-5
+    )
+
+
+def market_sd(panel: Panel, forecast: Forecast) -> float:
+    return float(market_portfolio(panel, forecast.rows, next_returns(panel), SETTINGS)["return"].std())
 
 
 def test_more_portfolios_than_assets_are_refused_before_anything_is_fitted(panel, forecast):

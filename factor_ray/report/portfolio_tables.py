@@ -68,7 +68,8 @@ def long_short_table(contents: Contents) -> Table | None:
     notes = [
         "Mean and standard deviation of log returns and their sum, %; Sharpe = √12 · mean / sd of simple returns, "
         "annualised; t-statistic of the mean simple return, Newey–West; worst month and largest drawdown of wealth, %; "
-        "turnover: what is traded at a month's end, both legs, % of wealth. market: all forecast assets, held."
+        "turnover: what is traded at a month's end, both legs, % of wealth. market: all forecast assets, held; its "
+        f"Sharpe and t are of returns {_above(contents)}."
     ]
     if any(label.full == ORACLE for h in horizons for label in contents.labels(h, "long_short")):
         notes.append("oracle sorts on the true expected return of the simulated market.")
@@ -139,3 +140,9 @@ def _weighting(contents: Contents) -> str:
     if contents.description["data"]["portfolio_weights"] == "value":
         return "weighted by market capitalisation"
     return "equally weighted"
+
+
+def _above(contents: Contents) -> str:
+    if contents.description["data"].get("risk_free"):  # runs of old do not say, and took nothing off
+        return "in excess of the risk-free rate"
+    return "as the data states them, with no risk-free rate taken off"

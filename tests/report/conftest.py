@@ -234,6 +234,7 @@ def _description(
             "characteristics": ["Mom12m", "Price"],
             "consensus": list(consensus),
             "macro_series": 8,
+            "risk_free": False,
             "portfolio_weights": portfolio_weights,
         },
         "notes": list(notes),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from factor_ray.errors import InputError
 from factor_ray.report import write_report
+from factor_ray.report.contents import read_contents
+from factor_ray.report.portfolio_tables import long_short_table
 
 MakeRun = Callable[..., Path]
 
@@ -193,6 +196,22 @@ def test_portfolios_show_what_metrics_hold(full: Path, full_page: tuple[str, Pag
     assert page.numbers("costs", "cbapm", 1)[:3] == pytest.approx(sharpes, abs=0.00501)
     market = metrics["market"]["1"]["portfolio"]
     assert page.numbers("long-short", "market", 1)[3] == pytest.approx(market["sharpe"], abs=0.00501)
+
+
+@pytest.mark.parametrize(
+    ("known", "returns"),
+    [
+        (True, "in excess of the risk-free rate"),
+        (False, "as the data states them, with no risk-free rate taken off"),
+        (None, "as the data states them, with no risk-free rate taken off"),
+    ],
+)
+def test_the_market_says_above_what_it_is_judged(make_run: MakeRun, known: bool | None, returns: str) -> None:
+    contents = read_contents(make_run(horizons=(1,), windows=2))
+    data = {**contents.description["data"], "risk_free": known}
+    table = long_short_table(replace(contents, description={**contents.description, "data": data}))
+    assert table is not None
+    assert f"market: all forecast assets, held; its Sharpe and t are of returns {returns}." in table.notes[0]
 
 
 def test_a_missing_measure_is_an_en_dash(make_run: MakeRun) -> None:
