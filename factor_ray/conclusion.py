@@ -34,7 +34,7 @@ from factor_ray.measures import (
     measure_returns,
     plain,
 )
-from factor_ray.run_directory import Run
+from factor_ray.run_directory import TABLES, Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.inputs import Inputs
 from factor_ray.tables import (
@@ -106,9 +106,7 @@ def conclude(
             elif quest.horizon == horizon:
                 conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
                 conclusion.add_description(described_of(quest, campaign.store))
-    conclusion.write(run)
-    run.write("trials.parquet", parquet(trials_frame(campaign)))
-    run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
+    conclusion.write(run, campaign)
     return conclusion.metrics
 
 
@@ -230,25 +228,31 @@ class _Conclusion:
         for name, measured in found.items():
             self._measured(name, horizon)["ablation"] = measured
 
-    def write(self, run: Run) -> None:
-        """Write the tables and the measures."""
+    def write(self, run: Run, campaign: Campaign) -> None:
+        """Write the tables, what was selected and, last, the measures; tables that this run lacks are removed."""
+        written = {run.write(f"{name}.parquet", content).stem for name, content in self._tables(campaign)}
+        run.remove(*(f"{name}.parquet" for name in TABLES if name not in written))
+        run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
+        run.write("metrics.json", json.dumps(plain(self.metrics), indent=1).encode())
+
+    def _tables(self, campaign: Campaign) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and content of each table that the run has."""
+        yield "trials", parquet(trials_frame(campaign))
         for name, pieces in self.pieces.items():
-            run.write(f"{name}.parquet", pieces.content())
-        run.write("portfolios.parquet", parquet(pd.concat(self.portfolios, ignore_index=True)))
-        run.write("coefficients.parquet", parquet(pd.concat(self.coefficients, ignore_index=True)))
+            yield name, pieces.content()
+        yield "portfolios", parquet(pd.concat(self.portfolios, ignore_index=True))
+        yield "coefficients", parquet(pd.concat(self.coefficients, ignore_index=True))
         if self.described:
             panel = self.inputs.panel
-            run.write("factors.parquet", parquet(factor_frame(panel, self.described)))
-            run.write("loadings.parquet", parquet(loading_frame(panel, self.described)))
+            yield "factors", parquet(factor_frame(panel, self.described))
+            yield "loadings", parquet(loading_frame(panel, self.described))
             if any(own.description.curves for own in self.described):
-                run.write("curves.parquet", parquet(curve_frame(self.described)))
+                yield "curves", parquet(curve_frame(self.described))
             if panel.macro is not None:
                 found = [correlation_frame(panel, panel.macro, described) for described in self.described]
-                run.write("correlations.parquet", parquet(pd.concat(found, ignore_index=True)))
+                yield "correlations", parquet(pd.concat(found, ignore_index=True))
         if self.loading_portfolios:
-            content = parquet(pd.concat(self.loading_portfolios, ignore_index=True))
-            run.write("loading_portfolios.parquet", content)
-        run.write("metrics.json", json.dumps(plain(self.metrics), indent=1).encode())
+            yield "loading_portfolios", parquet(pd.concat(self.loading_portfolios, ignore_index=True))
 
     def _measured(self, model: str, horizon: int) -> dict[str, Any]:
         measured: dict[str, Any] = self.metrics.setdefault(model, {}).setdefault(str(horizon), {})

@@ -20,6 +20,25 @@ from factor_ray.errors import InputError, WorkError
 if TYPE_CHECKING:
     from factor_ray.experiment import Experiment
 
+TABLES = (
+    "forecasts",
+    "quantiles",
+    "consensus",
+    "trials",
+    "portfolios",
+    "coefficients",
+    "factors",
+    "loadings",
+    "curves",
+    "correlations",
+    "loading_portfolios",
+)
+"""Every table that a run may have, by the name of its Parquet file."""
+
+# Without the measures a run has no results: they are written last and removed first.
+_RESULTS = ("metrics.json", "selection.json", "live.json", "report.html", *(f"{name}.parquet" for name in TABLES))
+_WHERE_IT_IS = ("name", "output")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -171,9 +190,23 @@ class Run:
         write_atomically(self.path / name, content)
         return self.path / name
 
+    def remove(self, *names: str) -> None:
+        """Remove some of the run's files where they are there, in this order."""
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
     def write_description(self, description: Mapping[str, Any]) -> None:
-        """Write ``experiment.yaml``."""
+        """Write ``experiment.yaml``; results of another experiment or of other data are removed before."""
+        if self._is_of_another(description):
+            self.remove(*_RESULTS)
         self.write("experiment.yaml", yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True).encode())
+
+    def _is_of_another(self, description: Mapping[str, Any]) -> bool:
+        """Whether what stands in the directory, if anything, is of another experiment or other data than described."""
+        try:
+            return _run_on(self.description) != _run_on(description)
+        except (FileNotFoundError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+            return True  # without a readable description results are nobody's
 
     def _existing(self, name: str) -> Path:
         file = self.path / name
@@ -193,3 +226,9 @@ class Run:
             except BlockingIOError:
                 return True
         return False
+
+
+def _run_on(description: Mapping[str, Any]) -> str:
+    """What was run on what, wherever the run is kept."""
+    experiment = {key: value for key, value in description["experiment"].items() if key not in _WHERE_IT_IS}
+    return json.dumps([experiment, description["data"]], sort_keys=True)

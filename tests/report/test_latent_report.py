@@ -25,7 +25,7 @@ from factor_ray.report.latent_curves import curve_figures, validation_by_value
 from factor_ray.report.latent_figures import correlation_figures
 from factor_ray.report.latent_tables import ablation_table, fits_table, loading_portfolios_table
 from factor_ray.report.tables import Table
-from factor_ray.run_directory import Run
+from factor_ray.run_directory import TABLES, Run
 from factor_ray.runner.cells import CellStore
 
 MakeRun = Callable[..., Path]
@@ -54,8 +54,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     windows = stages.lay_windows(experiment, loaded.panel)
     line = walk_to_inputs(experiment, loaded, windows, CellStore(run.cells))
     campaign = search_line(line, fit_here)
-    conclude(experiment, run, loaded, line.inputs, campaign, line.targets, pytest.fail)
     run.write_description({**describe(experiment, loaded, windows), "preparation": line.inputs.panel.preparation})
+    for name in TABLES:
+        run.write(f"{name}.parquet", b"of an earlier run")
+    conclude(experiment, run, loaded, line.inputs, campaign, line.targets, pytest.fail)
     return run.path
 
 
@@ -83,6 +85,13 @@ def rows_of(table: Table | None) -> dict[str, list[str]]:
 
 def number(text: str) -> float:
     return float(text.replace("−", "-").replace(",", ""))
+
+
+def test_tables_that_a_run_does_not_have_are_not_left_from_an_earlier_one(directory):
+    left = {file.stem for file in directory.glob("*.parquet")}
+    assert left == set(TABLES) - {"quantiles", "consensus", "curves"}
+    for name in left:
+        pd.read_parquet(directory / f"{name}.parquet")
 
 
 def test_totals_stand_beside_forecasts(contents, forecasts):

@@ -1,0 +1,98 @@
+"""A run's directory: whose results stand in it and what is said where there are none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factor_ray import cli
+from factor_ray.experiment import Experiment
+from factor_ray.run_directory import TABLES, Run
+
+RESULTS = {"metrics.json", "selection.json", "live.json", "report.html", *(f"{name}.parquet" for name in TABLES)}
+KEPT = {"experiment.yaml", "audit.json", "my_own.parquet", "cells", "logs"}
+
+
+def described(folder: Path, **sections: Any) -> dict[str, Any]:
+    """What a run in ``folder`` of that name would write down."""
+    values = {
+        "name": folder.name,
+        "data": {"source": "simulated", "slots": 20, "months": 40},
+        "windows": {"first_train_end": "1999-06", "validation": 6, "test": 6},
+        "models": [{"name": "cbapm", "hidden": [4], "epochs": 2}],
+        "output": str(folder.parent),
+    }
+    experiment = Experiment.model_validate({**values, **sections})
+    return {"experiment": experiment.model_dump(mode="json", by_alias=True), "data": {"rows": 800}, "versions": {}}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A directory with every file that a finished run may have."""
+    run = Run(tmp_path / "small")
+    run.write_description(described(run.path))
+    for name in {*RESULTS, *KEPT} - {"experiment.yaml", "cells", "logs"}:
+        run.write(name, b"{}")
+    run.write("cells/ab/abcd.safetensors", b"")
+    run.write("logs/cost.json", b"{}")
+    return run
+
+
+def files(run: Run) -> set[str]:
+    return {file.name for file in run.path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"search": {"selection": "global"}},
+        {"target": {"horizon": [1, 3]}},
+        {"models": [{"name": "ipca"}]},
+        {"portfolios": {"number": 5}},
+    ],
+)
+def test_another_experiment_removes_the_results_of_the_one_before(run: Run, changed: dict[str, Any]) -> None:
+    assert files(run) == RESULTS | KEPT
+    run.write_description(described(run.path, **changed))
+    assert files(run) == KEPT
+    assert (run.path / "cells" / "ab" / "abcd.safetensors").is_file()
+
+
+def test_other_data_and_a_spoilt_description_remove_results(run: Run) -> None:
+    run.write_description({**described(run.path), "data": {"rows": 820}})
+    assert files(run) == KEPT
+    run.write("metrics.json", b"{}")
+    run.write("experiment.yaml", b"experiment: [\n")
+    run.write_description(described(run.path))
+    assert files(run) == KEPT
+
+
+def test_measures_are_the_first_that_go(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone: list[str] = []
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok: gone.append(path.name))  # noqa: ARG005
+    run.write_description(described(run.path, portfolios={"number": 5}))
+    assert gone[0] == "metrics.json"
+    assert set(gone) == RESULTS
+
+
+def test_the_same_experiment_keeps_its_results_until_they_are_replaced(run: Run) -> None:
+    run.write_description({**described(run.path), "preparation": {"scale": "rank"}, "versions": {"ray": "9"}})
+    assert files(run) == RESULTS | KEPT
+
+
+@pytest.mark.parametrize("command", ["report", "refit", "compare"])
+def test_a_run_without_results_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    run.write_description(described(run.path, portfolios={"number": 5}))
+    monkeypatch.setattr(sys, "argv", ["factor-ray", command, str(run.path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"factor-ray: {run.path} has no ")
+    assert said.endswith(f"finish the run first with `factor-ray resume {run.path}`\n")
+    assert said.count("\n") == 1
