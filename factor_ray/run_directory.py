@@ -77,12 +77,13 @@ class Run:
 
     @property
     def experiment(self) -> Experiment:
-        """The experiment that was run, with absolute paths.
+        """The experiment that was run, with absolute paths, in this very directory even if the run was moved since.
 
         Raises
         ------
         InputError
-            If ``experiment.yaml`` was changed into something that is not a run's description.
+            If ``experiment.yaml`` was changed into something that is not a run's description, or the run was moved to a
+            directory whose name no run may have.
         """
         from factor_ray.configuration import Configuration, read
         from factor_ray.experiment import Experiment
@@ -93,7 +94,12 @@ class Run:
         if not isinstance(values, dict):
             raise InputError(f"{file} does not describe a run: give a directory that `run` has made, or run it again")
         lines = {path[1:]: line for path, line in described.lines.items() if path[0] == "experiment"}
-        return Experiment.from_configuration(Configuration(values, str(file), lines))
+        experiment = Experiment.from_configuration(Configuration(values, str(file), lines))
+        own = self.path.resolve()
+        if experiment.directory.resolve() == own:
+            return experiment
+        moved = {**values, "name": own.name, "output": str(own.parent)}
+        return Experiment.from_configuration(Configuration(moved, f"the directory {own}"))
 
     @property
     def metrics(self) -> dict[str, Any]:

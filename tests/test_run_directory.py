@@ -1,7 +1,8 @@
-"""A run's directory: whose results stand in it and what is said where there are none."""
+"""A run's directory: whose results stand in it, what is said where there are none, and where a moved run goes on."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from factor_ray import cli
+from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
 from factor_ray.run_directory import TABLES, Run
 
@@ -96,3 +98,25 @@ def test_a_run_without_results_says_so(
     assert said.startswith(f"factor-ray: {run.path} has no ")
     assert said.endswith(f"finish the run first with `factor-ray resume {run.path}`\n")
     assert said.count("\n") == 1
+
+
+def test_a_moved_run_goes_on_where_it_is_now(run: Run, tmp_path: Path) -> None:
+    assert run.experiment.directory == run.path
+    moved = tmp_path / "elsewhere" / "renamed"
+    shutil.copytree(run.path, moved)
+    experiment = Run.open(moved).experiment
+    assert experiment.directory == moved
+    assert experiment.model_copy(update={"name": "small", "output": str(tmp_path)}) == run.experiment
+    Run(moved).write_description(described(moved))
+    assert files(Run(moved)) == RESULTS | KEPT
+
+
+def test_a_link_to_a_run_is_no_move(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(run.path)
+    assert Run.open(tmp_path / "link").experiment == run.experiment
+
+
+def test_a_run_moved_to_a_name_that_no_run_may_have_is_refused(run: Run, tmp_path: Path) -> None:
+    moved = run.path.rename(tmp_path / "small (old)")
+    with pytest.raises(InputError, match=r"^the directory .*small \(old\): name must be text of the form .*; got"):
+        _ = Run.open(moved).experiment
