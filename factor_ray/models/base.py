@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from factor_ray.data.sample import Sample
+from factor_ray.errors import InputError
 
 Weights = Mapping[str, npt.NDArray[np.floating[Any]]]
 
@@ -79,6 +80,22 @@ def checked(point: Hyperparameters, kind: type[SettingsT]) -> SettingsT:
     if not isinstance(point, kind):
         raise TypeError(f"a point must be a {kind.__name__}; got a {type(point).__name__}: pass the model's Settings")
     return point
+
+
+def require_known_targets(train: Sample, validation: Sample) -> None:
+    """Refuse a fit that has nothing to learn from, or nothing to be judged by.
+
+    Raises
+    ------
+    InputError
+        Naming which months.
+    """
+    for sample, what in ((train, "training"), (validation, "validation")):
+        if not np.isfinite(sample.y_N).any():
+            raise InputError(
+                f"the {what} months hold no known target return among their {len(sample)} rows: move the windows to "
+                "months whose returns over the horizon are in the data"
+            )
 
 
 @dataclass(frozen=True)

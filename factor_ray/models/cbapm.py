@@ -15,7 +15,18 @@ from pydantic import PositiveInt
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, RowWise, Weights, checked, free, shape
+from factor_ray.models.base import (
+    Available,
+    Fit,
+    Hyperparameters,
+    Prediction,
+    RowWise,
+    Weights,
+    checked,
+    free,
+    require_known_targets,
+    shape,
+)
 from factor_ray.models.estimator import Estimator
 
 # Axes: N firm-months, C consensus variables.
@@ -134,8 +145,10 @@ class CBAPM(Estimator):
         from factor_ray.models.cbapm_network import fit_stack
 
         settings = [checked(point, CBAPMSettings) for point in points]
-        _check_targets(settings, train, "training")
-        _check_targets(settings, validation, "validation")
+        _check_consensus(settings, train, "training")
+        _check_consensus(settings, validation, "validation")
+        if not all(point.consensus_only for point in settings):
+            require_known_targets(train, validation)
         return fit_stack(settings, seeds, train, validation, order_seed=order_seed, device=device)
 
     @classmethod
@@ -198,7 +211,7 @@ def selection_scores(
     }
 
 
-def _check_targets(points: Sequence[CBAPMSettings], sample: Sample, what: str) -> None:
+def _check_consensus(points: Sequence[CBAPMSettings], sample: Sample, what: str) -> None:
     learns_consensus = any(point.consensus_only or point.consensus_weight > 0 for point in points)
     if learns_consensus and sample.c_NC.shape[1] == 0:
         raise InputError(_NO_CONSENSUS)
@@ -206,11 +219,6 @@ def _check_targets(points: Sequence[CBAPMSettings], sample: Sample, what: str) -
         raise InputError(
             f"the {what} months hold no known consensus value, which consensus_only needs: move the windows to months "
             "with consensus data"
-        )
-    if not all(point.consensus_only for point in points) and not _any_known(sample.y_N):
-        raise InputError(
-            f"the {what} months hold no known target return among their {len(sample)} rows: move the windows to "
-            "months whose returns over the horizon are in the data"
         )
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 from pydantic import PositiveInt
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, require_known_targets, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.latent import Expected, LatentFitted
 
@@ -57,7 +56,7 @@ class ConditionalAutoencoder(Estimator):
     """
 
     name: ClassVar[str] = "conditional_autoencoder"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[Hyperparameters]] = ConditionalAutoencoderSettings
 
     @classmethod
@@ -116,12 +115,7 @@ class ConditionalAutoencoder(Estimator):
         """
         from factor_ray.models.conditional_autoencoder_network import fit_stack
 
-        for sample, what in ((train, "training"), (validation, "validation")):
-            if not np.isfinite(sample.y_N).any():
-                raise InputError(
-                    f"the {what} months hold no known target return among their {len(sample)} rows: move the windows "
-                    "to months whose returns over the horizon are in the data"
-                )
+        require_known_targets(train, validation)
         settings = [checked(point, ConditionalAutoencoderSettings) for point in points]
         return fit_stack(settings, seeds, train, validation, order_seed=order_seed, device=device)
 
@@ -135,5 +129,6 @@ class ConditionalAutoencoder(Estimator):
             weights["months"],
             weights["factors"],
             weights["gamma"],
+            first=int(weights["first"][0]),
             expected=checked(point, ConditionalAutoencoderSettings).expected,
         )

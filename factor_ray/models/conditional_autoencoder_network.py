@@ -28,6 +28,7 @@ from factor_ray.models.latent import (
     realised_months,
     rotate_loadings,
     total_loss_ratio,
+    trained_months,
 )
 from factor_ray.training.adam import StepSettings
 from factor_ray.training.batches import RowArray, SharedOrder, shared_tensor
@@ -201,7 +202,7 @@ def _identified(weights: Weights, train: Sample) -> Weights:
         network[name] = rotate_loadings(weights[name].astype(np.float64), rotation_KK).astype(np.float32)
     return {
         **network,
-        "months": months.astype(np.float64),
+        **trained_months(months, train),
         "factors": factors_TK @ rotation_KK,
         "gamma": projection(loadings(network), history),
     }

@@ -11,7 +11,7 @@ import scipy.linalg
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, require_known_targets, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.instruments import Moments, linear, month_moments
 from factor_ray.models.latent import (
@@ -22,6 +22,7 @@ from factor_ray.models.latent import (
     left_out_loss_ratio,
     rotate_loadings,
     total_loss_ratio,
+    trained_months,
 )
 
 # Axes: N rows, T months, I instruments (characteristics and constant), P characteristics, K factors, J = K + 1 with an
@@ -65,7 +66,7 @@ class IPCA(Estimator):
     """
 
     name: ClassVar[str] = "ipca"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[Hyperparameters]] = IPCASettings
 
     @classmethod
@@ -118,12 +119,13 @@ class IPCA(Estimator):
         Raises
         ------
         InputError
-            If too few training months have known targets.
+            If too few training months, or no validation month, have known targets.
         """
         started = time.perf_counter()
         settings = [checked(point, IPCASettings) for point in points]
+        require_known_targets(train, validation)
         moments = month_moments(train, constant=settings[0].constant)
-        distinct = {point: _fit(point, moments, validation) for point in dict.fromkeys(settings)}
+        distinct = {point: _fit(point, moments, train, validation) for point in dict.fromkeys(settings)}
         seconds = (time.perf_counter() - started) / len(points)
         return [Fit(*distinct[point], seconds=seconds) for point in settings]
 
@@ -140,6 +142,7 @@ class IPCA(Estimator):
             weights["factors"],
             gamma_IK[:characteristics].T,
             intercept=alpha,
+            first=int(weights["first"][0]),
             expected=settings.expected,
         )
 
@@ -212,7 +215,9 @@ def _stabilise(matrices: Array) -> None:
     matrices[:, diagonal, diagonal] += _FLOOR * np.trace(matrices, axis1=1, axis2=2)[:, None] / size
 
 
-def _fit(point: IPCASettings, moments: Moments, validation: Sample) -> tuple[Weights, dict[str, float], Losses]:
+def _fit(
+    point: IPCASettings, moments: Moments, train: Sample, validation: Sample
+) -> tuple[Weights, dict[str, float], Losses]:
     count = point.factors + point.intercept
     enough_T = moments.count_T >= count
     if enough_T.sum() < count:
@@ -233,7 +238,7 @@ def _fit(point: IPCASettings, moments: Moments, validation: Sample) -> tuple[Wei
     gamma_IK = rotate_loadings(gamma_IK, rotation_KK)
     factors_TK = np.full((len(moments.months), point.factors), np.nan)
     factors_TK[enough_T] = factors_tK @ rotation_KK
-    weights = {"gamma": gamma_IK, "alpha": alpha_I, "months": moments.months.astype(np.float64), "factors": factors_TK}
+    weights = {"gamma": gamma_IK, "alpha": alpha_I, "factors": factors_TK, **trained_months(moments.months, train)}
     intercept = linear(alpha_I, constant=point.constant) if point.intercept else None
     loadings = linear(gamma_IK, constant=point.constant)
     scores = {

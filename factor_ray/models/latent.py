@@ -177,6 +177,11 @@ def _known_months(factors_TK: Array) -> npt.NDArray[np.bool_]:
     return np.asarray(np.isfinite(factors_TK).all(axis=1))
 
 
+def trained_months(months: npt.NDArray[np.int64], train: Sample) -> dict[str, Array]:
+    """Return the weights by which months of training are known again in another panel."""
+    return {"months": months.astype(np.float64), "first": np.array([history_of(train).first], dtype=np.float64)}
+
+
 def total_loss_ratio(loadings: OfRows, sample: Sample, intercept: OfRows | None = None) -> float:
     """Return the loss of the total fit of a sample's known targets over that of zero; months without factors fit 0."""
     history = history_of(sample)
@@ -228,11 +233,13 @@ class LatentFitted:
     loadings : callable
         Loadings (N, K) of rows of one month: see `OfRows`.
     months : int array (T,)
-        All months of training, as the samples of the fit counted them.
+        The months of training that have rows, as the samples of the fit counted them.
     factors : float array (T, K)
         Their realised factors; NaN where there are none.
     gamma : float array (K, P)
         What describes the factors: their coefficients on the characteristics.
+    first : int
+        The window's first month, counted as ``months``; it may have no rows.
     intercept : callable, optional
         The part alpha_t (N,) of the expected return that no factor pays for.
     expected : "mean", "ewma" or "ar1"
@@ -247,11 +254,12 @@ class LatentFitted:
         factors: npt.NDArray[np.floating[Any]],
         gamma: npt.NDArray[np.floating[Any]],
         *,
+        first: int,
         intercept: OfRows | None = None,
         expected: Expected = "mean",
     ) -> None:
         self._loadings, self._intercept, self._expected = loadings, intercept, expected
-        self._months = np.asarray(months, dtype=np.int64)
+        self._months, self._first = np.asarray(months, dtype=np.int64), first
         self._factors_TK = np.asarray(factors, dtype=np.float64)
         self._gamma_KP = np.asarray(gamma, dtype=np.float64)
         self._realised: dict[int, Array] = {}
@@ -281,7 +289,7 @@ class LatentFitted:
     def _known(self, history: History, month: int) -> tuple[Array, int]:
         """Factors of all months from the first of training to the last known (T, K), and months from there on."""
         # Another panel counts months from another first one; the window's first month is the same in both.
-        first, trained = history.first, self._months - self._months[0]
+        first, trained = history.first, self._months - self._first
         known = dict(zip(trained.tolist(), self._factors_TK, strict=True))
         start = int(np.searchsorted(history.month_H, first + trained[-1], side="right"))
         for later, rows in months_of(history.month_H[start:]):

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
-import numpy as np
 from pydantic import model_validator
 
 from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, shape
+from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, require_known_targets, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.latent import Expected, LatentFitted
 
@@ -97,7 +96,7 @@ class NeurIF(Estimator):
     """
 
     name: ClassVar[str] = "neurif"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     Settings: ClassVar[type[Hyperparameters]] = NeurIFSettings
 
     @classmethod
@@ -164,12 +163,7 @@ class NeurIF(Estimator):
         """
         from factor_ray.models.neurif_fit import fit_members
 
-        for sample, what in ((train, "training"), (validation, "validation")):
-            if not np.isfinite(sample.y_N).any():
-                raise InputError(
-                    f"the {what} months hold no known target return among their {len(sample)} rows: move the windows "
-                    "to months whose returns over the horizon are in the data"
-                )
+        require_known_targets(train, validation)
         settings = [checked(point, NeurIFSettings) for point in points]
         return fit_members(settings, seeds, train, validation, order_seed=order_seed, device=device)
 
@@ -185,5 +179,6 @@ class NeurIF(Estimator):
             weights["months"],
             weights["factors"],
             (gamma_IK[:-1] if settings.constant else gamma_IK).T,
+            first=int(weights["first"][0]),
             expected=settings.factor_forecast,
         )

@@ -20,6 +20,7 @@ from factor_ray.models.latent import (
     identification,
     realised_months,
     rotate_loadings,
+    trained_months,
 )
 from factor_ray.models.neurif import NeurIFSettings
 from factor_ray.models.neurif_attention import sinusoids
@@ -86,7 +87,7 @@ def identified(point: NeurIFSettings, weights: Weights, train: Sample, device: s
         **turned,
         "embedded_factors": weights["embedded_factors"] @ rotation_KK,
         "factors": realised_TK @ rotation_KK,
-        "months": months.astype(np.float64),
+        **trained_months(months, train),
     }
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from factor_ray.data.sample import AssetArray, History, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Fit, Hyperparameters, Weights, checked, free, shape
+from factor_ray.models.base import Fit, Hyperparameters, Weights, checked, free, require_known_targets, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.instruments import projection
 from factor_ray.models.latent import (
@@ -26,6 +26,7 @@ from factor_ray.models.latent import (
     realised_months,
     rotate_loadings,
     total_loss_ratio,
+    trained_months,
 )
 
 # Axes: A assets, T months, K factors, P characteristics, N rows of a month.
@@ -62,7 +63,7 @@ class PCA(Estimator):
     """
 
     name: ClassVar[str] = "pca"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[Hyperparameters]] = PCASettings
 
     @classmethod
@@ -94,10 +95,11 @@ class PCA(Estimator):
         Raises
         ------
         InputError
-            If too few months or assets have known targets.
+            If too few months or assets, or no validation month, have known targets.
         """
         started = time.perf_counter()
         settings = [checked(point, PCASettings) for point in points]
+        require_known_targets(train, validation)
         months, assets, y_TA = pivot(train)
         distinct = {point: _fit(point, months, assets, y_TA, train, validation) for point in dict.fromkeys(settings)}
         seconds = (time.perf_counter() - started) / len(points)
@@ -111,6 +113,7 @@ class PCA(Estimator):
             weights["months"],
             weights["factors"],
             weights["gamma"],
+            first=int(weights["first"][0]),
             expected=checked(point, PCASettings).expected,
         )
 
@@ -177,7 +180,7 @@ def _fit(
     weights = {
         "assets": assets.astype(np.float64),
         "loadings": loadings_AK,
-        "months": months.astype(np.float64),
+        **trained_months(months, train),
         "factors": factors_TK @ rotation_KK,
         "gamma": projection(of_rows, history_of(train)),
     }

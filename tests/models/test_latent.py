@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from factor_ray.data.sample import History, Sample
+from factor_ray.data.prepare import prepare
+from factor_ray.data.sample import History, Sample, WindowView, asset_numbers, observed_factors_of
+from factor_ray.data.simulation import simulate
+from factor_ray.data.targets import excess_returns, own_excess_returns
+from factor_ray.data.windows import Window
 from factor_ray.errors import InputError
 from factor_ray.models.latent import (
     LatentFitted,
@@ -20,6 +25,7 @@ from factor_ray.models.latent import (
     rotate_loadings,
     total_loss_ratio,
 )
+from factor_ray.models.registry import model
 
 # Axes: N rows of a month, H rows of a history, P characteristics, K factors, T months.
 
@@ -73,7 +79,7 @@ TRAINED = 20
 
 def member(**settings) -> LatentFitted:
     months, factors_TK = realised_months(loadings, HISTORY)
-    return LatentFitted(loadings, months[:TRAINED], factors_TK[:TRAINED], GAMMA_PK.T, **settings)
+    return LatentFitted(loadings, months[:TRAINED], factors_TK[:TRAINED], GAMMA_PK.T, first=0, **settings)
 
 
 def test_factors_are_those_of_a_regression_on_what_is_known():
@@ -184,6 +190,47 @@ def test_a_panel_may_begin_after_the_windows_first_month(expected):
             np.testing.assert_array_equal(
                 member(expected=expected).forecast(late).returns, member(expected=expected).forecast(whole).returns
             )
+
+
+def test_a_window_may_begin_with_months_that_have_no_rows():
+    """As where preparation drops them: a lag, or a firm's least history."""
+    gone = 4
+    months, factors_TK = realised_months(loadings, HISTORY)
+    own = slice(gone, TRAINED)
+    fitted = LatentFitted(loadings, months[own], factors_TK[own], GAMMA_PK.T, first=0)
+    for month in (TRAINED, T - 1):
+        sample = as_known(HISTORY, month, begins=gone)
+        assert sample.history.month_H[0] == gone
+        mean_K = factors_TK[gone:month].mean(axis=0)
+        np.testing.assert_allclose(fitted.forecast(sample).returns, sample.x_NP @ GAMMA_PK @ mean_K, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["ipca", "pca", "conditional_autoencoder", "neurif"])
+def test_every_latent_model_stores_where_its_window_begins_and_wants_targets(name):
+    panel = simulate(seed=3, slots=24, months=30, characteristics=9).panel
+    first, gone = int(panel.months[0]) + 1, 5
+    ready = prepare(panel.between(first + gone, int(panel.months[-1])))
+    view = WindowView(
+        panel=ready,
+        horizon=1,
+        target_N=excess_returns(ready, 1),
+        excess_N=own_excess_returns(ready),
+        asset_N=asset_numbers(ready),
+        state_Td=np.zeros((len(ready.months), 0), np.float32),
+        factors_TF=observed_factors_of(ready),
+        first=first,
+    )
+    window = Window(train=(first, first + 20), validation=(first + 21, first + 24), test=(first + 25, first + 27))
+    family = model(name)
+    small = {"factors": 2, "epochs": 1, "width": 4, "heads": 2, "hidden": (3,), "least_months": 3}
+    chosen = {key: value for key, value in small.items() if key in family.Settings.model_fields}
+    point = family.Settings(**chosen)
+    (fit,) = family.fit_pack([point], [0], view.train(window), view.validation(window), order_seed=0)
+    assert fit.weights["first"].tolist() == [-gone]
+    assert fit.weights["months"][0] == 0
+    unknown = dataclasses.replace(view.validation(window), y_N=np.full(1, np.nan, np.float32))
+    with pytest.raises(InputError, match="the validation months hold no known target return among their 1 rows"):
+        family.fit_pack([point], [0], view.train(window), unknown, order_seed=0)
 
 
 def test_totals_fit_the_months_own_returns():

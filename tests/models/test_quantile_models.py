@@ -183,6 +183,11 @@ def test_what_cannot_be_fitted_is_refused_in_words():
         fit(QCF, QCFSettings(order=3, ridge=0.1, factors=7), view, window(0))
     with pytest.raises(InputError, match=r"the 4 months from month 0 to month 3 that hold targets cannot give 5"):
         fit(QCF, QCFSettings(order=3, ridge=0.1, factors=5), view, window(0, length=4))
+    sections = {at: section for at, section in cross_sections(_all_rows()).items() if at < 8}
+    nothing, point = {at: np.zeros(10) for at in sections}, QCFSettings(order=3, factors=1)
+    spans = [Span(range(4), [4, 5]), Span(range(2, 8), [])]
+    with pytest.raises(InputError, match=r"qcf: the validation months of the window trained up to month 7 hold no"):
+        QCF.window_losses([point], nothing, sections, spans)
     offered = Available(characteristics=3, consensus=0, factors=0, validation=1)
     with pytest.raises(InputError, match="no more than the 4 terms that 3 characteristics and order 2 give; got 5"):
         QCF.require(QCFSettings(order=2, factors=5), offered)
@@ -190,6 +195,14 @@ def test_what_cannot_be_fitted_is_refused_in_words():
         ObservedFactors.require(ObservedSettings(), offered)
     with pytest.raises(InputError, match="least must be no fewer than the 8 factors"):
         QFM.require(QFMSettings(least=7), offered)
+
+
+@pytest.mark.parametrize("family", [QCF, QFM])
+def test_validation_months_without_targets_are_refused(family):
+    view = view_of(design())
+    unknown = dataclasses.replace(view, target_N=np.where(view.panel.row_months > window(0).train[1], np.nan, 0.1))
+    with pytest.raises(InputError, match=r"the validation months.* hold no known target return"):
+        fit(family, family.Settings(factors=1), unknown, window(0))
 
 
 def gappy() -> Panel:

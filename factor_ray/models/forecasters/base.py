@@ -6,12 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-import numpy as np
 from pydantic import PositiveInt, model_validator
 
 from factor_ray.data.sample import Sample
-from factor_ray.errors import InputError
-from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, checked, free, shape
+from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, checked, free, require_known_targets, shape
 from factor_ray.models.estimator import Estimator
 
 if TYPE_CHECKING:
@@ -122,12 +120,7 @@ class Forecaster(Estimator):
         from factor_ray.models.forecasters.task import ForecasterTask
 
         settings = [checked(point, ForecasterSettings) for point in points]
-        for sample, what in ((train, "training"), (validation, "validation")):
-            if not np.isfinite(sample.y_N).any():
-                raise InputError(
-                    f"the {what} months hold no known target return among their {len(sample)} rows: move the windows "
-                    "to months whose returns over the horizon are in the data"
-                )
+        require_known_targets(train, validation)
         task = ForecasterTask(cls.network, settings, seeds, train, validation, order_seed=order_seed, device=device)
         return fit_members(task, settings, device)
 

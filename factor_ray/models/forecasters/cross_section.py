@@ -17,7 +17,7 @@ from pydantic import model_validator
 
 from factor_ray.data.sample import AssetArray, FloatArray, History, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, checked, free, shape
+from factor_ray.models.base import Fit, Hyperparameters, RowWise, Weights, checked, free, require_known_targets, shape
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.forecasters.lookback import BoolArray, Lookback, lookback_rows
 from factor_ray.models.forecasters.neighbours import LinkArray
@@ -119,12 +119,7 @@ class CrossSection(Estimator):
         from factor_ray.models.forecasters.members import fit_members
 
         settings = [checked(point, CrossSectionSettings) for point in points]
-        for sample, what in ((train, "training"), (validation, "validation")):
-            if not np.isfinite(sample.y_N).any():
-                raise InputError(
-                    f"the {what} months hold no known target return among their {len(sample)} rows: move the windows "
-                    "to months whose returns over the horizon are in the data"
-                )
+        require_known_targets(train, validation)
         task = CrossSectionTask(cls, settings, seeds, train, validation, order_seed=order_seed, device=device)
         return fit_members(task, settings, device)
 

@@ -123,6 +123,7 @@ class QCF(ByMonth):
         Fewer factors are the first of more: one decomposition and one set of loadings serve all points.
         """
         chosen = [checked(point, QCFSettings) for point in points]
+        _require_validation(windows, months)
         losses = np.empty((len(chosen), len(windows)))
         for rule in dict.fromkeys(point.recovery for point in chosen):
             alike = [k for k, point in enumerate(chosen) if point.recovery == rule]
@@ -237,6 +238,16 @@ def _models(
     spans = [(int(stop) - len(listed), int(stop)) for stop, listed in zip(stops, windows, strict=True)]
     width = next(iter(months.values())).x_NP.shape[1]
     return window_models(C_TP, spans, point.tau, point.factors, width, point.order, point.recovery)
+
+
+def _require_validation(windows: Sequence[Span], months: Mapping[int, CrossSection]) -> None:
+    for span in windows:
+        if not span.validation:
+            trained = f" of the window trained up to {months[span.train[-1]].label}" if span.train else ""
+            raise InputError(
+                f"qcf: the validation months{trained} hold no known target return: move the windows to months whose "
+                "returns over the horizon are in the data"
+            )
 
 
 def _require_assets(month: CrossSection, factors: int) -> None:

@@ -26,6 +26,7 @@ from factor_ray.models.base import (
     Weights,
     checked,
     free,
+    require_known_targets,
     shape,
 )
 from factor_ray.models.estimator import Estimator
@@ -92,6 +93,7 @@ class QFM(Estimator):
         device: str = "cpu",  # noqa: ARG003
     ) -> list[Fit]:
         """Fit each point by itself."""
+        require_known_targets(train, validation)
         fits = []
         for point, seed in zip(points, seeds, strict=True):
             started = perf_counter()
