@@ -45,6 +45,7 @@ def describe_plan(experiment: Experiment) -> str:
     InputError
         Whatever a run would raise before its first fit.
     """
+    experiment.compute.require_processors()
     experiment.require_readable_paths()
     loaded = load(experiment.data)
     panel = loaded.panel

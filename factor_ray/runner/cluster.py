@@ -42,11 +42,8 @@ def cluster(settings: ComputeSettings) -> Iterator[Machines]:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.ERROR)
     else:
+        settings.require_processors()
         cpus = os.cpu_count() or 1
-        if isinstance(settings.slots, int):
-            cpus = max(cpus, settings.slots)
-        if isinstance(settings.workers, int):
-            cpus = max(cpus, settings.workers)
         ray.init(
             address="local",
             num_cpus=cpus,

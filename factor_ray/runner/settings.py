@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from factor_ray.errors import InputError
 
 
 class SearchSettings(BaseModel):
@@ -70,6 +73,24 @@ class ComputeSettings(BaseModel):
     gpus: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="GPUs to use: auto takes all that the cluster has, 0 none."
     )
+
+    def require_processors(self) -> None:
+        """Refuse more processes than this machine has CPUs, where a run would start a cluster of its own on it.
+
+        Raises
+        ------
+        InputError
+            Naming the key.
+        """
+        if os.environ.get("RAY_ADDRESS"):
+            return
+        cpus = os.cpu_count() or 1
+        for key, asked in (("slots", self.slots), ("workers", self.workers)):
+            if isinstance(asked, int) and asked > cpus:
+                raise InputError(
+                    f"compute.{key} is {asked}, and this machine has {cpus} CPUs: lower it to {cpus} or less, or set "
+                    "auto"
+                )
 
 
 class TrackingSettings(BaseModel):
