@@ -16,7 +16,9 @@ def test_more_processes_than_processors_are_refused(monkeypatch, key):
     cpus = os.cpu_count()
     ComputeSettings(**{key: cpus}).require_processors()
     ComputeSettings(slots="auto", workers="auto").require_processors()
-    sentence = rf"compute.{key} is {cpus + 1}, and this machine has {cpus} CPUs: lower it to {cpus} or less, or set auto"
+    sentence = (
+        rf"compute.{key} is {cpus + 1}, and this machine has {cpus} CPUs: lower it to {cpus} or less, or set auto"
+    )
     with pytest.raises(InputError, match=sentence):
         ComputeSettings(**{key: cpus + 1}).require_processors()
 
