@@ -27,7 +27,7 @@ from factor_ray.data.along_time import (
 from factor_ray.data.panel import Panel
 from factor_ray.data.preprocess import Preprocess
 from factor_ray.data.screen import Census, take_census
-from factor_ray.data.universe import universe_rows
+from factor_ray.data.universe import require_rows, universe_rows
 from factor_ray.data.windows import MonthRange
 from factor_ray.data.within_month import filled_with_mean, ranked, standardised, winsorised
 from factor_ray.errors import InputError
@@ -99,7 +99,7 @@ def plan_preparation(panel: Panel, settings: Preprocess, judged: MonthRange | No
     Raises
     ------
     InputError
-        If a setting names a column that the panel lacks.
+        If a setting names a column that the panel lacks, or the universe keeps no row.
     """
     names = (*panel.characteristic_names, *panel.consensus_names)
     unknown = next((name for name in settings.lags if name not in names), None)
@@ -109,6 +109,7 @@ def plan_preparation(panel: Panel, settings: Preprocess, judged: MonthRange | No
             f"they are {', '.join(names[:12])}"
         )
     inside_N, left_out = universe_rows(panel, settings.universe)
+    require_rows(inside_N, left_out)
     lags_P = np.array([_delay(panel, name, settings, 0) for name in panel.characteristic_names], dtype=np.int64)
     lags_C = np.array([_delay(panel, n, settings, _CONSENSUS_DELAY) for n in panel.consensus_names], dtype=np.int64)
     if settings.screen == "none":

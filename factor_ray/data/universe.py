@@ -18,6 +18,7 @@ from factor_ray.errors import InputError
 BoolArray = npt.NDArray[np.bool_]
 
 _NYSE = ("1", "NYSE", "N")
+_KEYS = {"price": "min_price", "market_cap": "min_cap_percentile", "history": "min_history"}
 
 
 class Universe(BaseModel):
@@ -73,6 +74,19 @@ def universe_rows(panel: Panel, universe: Universe | None) -> tuple[BoolArray, C
         dropped[name] = int((inside_N & ~passes_N).sum())
         inside_N &= passes_N
     return inside_N, dropped
+
+
+def require_rows(inside_N: BoolArray, left_out: Counter[str]) -> None:
+    """Refuse a universe of preparation that no row is in; arguments are what :func:`universe_rows` returns.
+
+    Raises
+    ------
+    InputError
+        Naming the filters that left rows out.
+    """
+    if not inside_N.any():
+        told = ", ".join(f"{_KEYS.get(name, name)} leaves out {count:,}" for name, count in left_out.items() if count)
+        raise InputError(f"preprocess.universe keeps 0 of {len(inside_N):,} rows: {told}; loosen or remove a filter")
 
 
 def _filters(panel: Panel, universe: Universe) -> Iterator[tuple[str, BoolArray]]:

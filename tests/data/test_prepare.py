@@ -360,7 +360,10 @@ def test_preparation_never_writes_into_its_input():
     ("chosen", "sentence"),
     [
         (Preprocess(lags={"size": 3}), "preprocess.lags names 'size', which is no characteristic"),
-        (Preprocess(universe=Universe(min_price=1e6)), "preprocess leaves no row of"),
+        (
+            Preprocess(universe=Universe(min_price=1e6, min_history=1)),
+            r"preprocess\.universe keeps 0 of \d+ rows: min_price leaves out \d+; loosen",
+        ),
         (Preprocess(max_missing=0.0), "preprocess.screen leaves no characteristic: x is missing in"),
     ],
 )
@@ -369,6 +372,13 @@ def test_what_cannot_be_done_is_refused(chosen, sentence):
     months = None if chosen.universe else judged(frame)
     with pytest.raises(InputError, match=sentence):
         prepare(to_panel(frame), chosen, judged=months)
+
+
+def test_a_universe_of_firms_without_consensus_leaves_no_row():
+    frame = draw_frame(5)
+    frame["prc"] = np.where(frame["month"] == frame["month"].min(), 2e6, 1.0)
+    with pytest.raises(InputError, match=r"preprocess leaves no row of .*firms without consensus"):
+        prepare(to_panel(frame), Preprocess(universe=Universe(min_price=1e6)))
 
 
 @pytest.mark.parametrize(
