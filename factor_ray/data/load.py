@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from factor_ray.data.lineage import describe_files, describe_months
 from factor_ray.data.macro import Macro
 from factor_ray.data.macro_sources import read_macro
+from factor_ray.data.months import MonthArray, format_month, parse_month, to_months
 from factor_ray.data.panel import Panel
 from factor_ray.data.quantile_simulation import quantile_panel
 from factor_ray.data.settings import (
@@ -29,6 +33,10 @@ from factor_ray.data.sources.factors import observed_factors
 from factor_ray.data.sources.openap import openap
 from factor_ray.data.sources.portfolio_panel import french_portfolios
 from factor_ray.data.sources.table import table
+from factor_ray.errors import InputError
+
+_FEWEST_MONTHS = 12
+"""Months that all factors and the panel must share; a shorter panel must have them throughout."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ def load(settings: AnySimulatedData | AnyFileData) -> Loaded:
     lineage = _lineage(settings, panel)
     if macro is not None:
         lineage["macro"] = macro_lineage
+    for source, read in zip(settings.macro_sources, macro_lineage, strict=True):
+        notes += _end_noted(source.path, parse_month(read["last_month"]), source.lag, panel)
     notes += panel.notes
     if settings.factors:
         panel, own_notes = _with_factors(panel, settings.factors)
@@ -93,7 +103,28 @@ def read_panel(settings: AnyFileData, macro: Macro | None) -> Panel:
 def _with_factors(panel: Panel, files: Sequence[FactorFile]) -> tuple[Panel, list[str]]:
     """Join observed factors by month; return the panel with them, and what is to be known of their files."""
     frame = observed_factors({file.path: file.columns for file in files})
-    return panel.with_factors(Macro.from_frame(frame, lag=0)), list(frame.attrs["notes"])
+    shared = np.isin(panel.months, to_months(frame.dropna().index))
+    known = {file.path: to_months(frame[list(file.columns)].dropna(how="all").index) for file in files}
+    if shared.sum() < min(_FEWEST_MONTHS, len(panel.months)):
+        spans = ", ".join(f"{path} {_span(months)}" for path, months in known.items())
+        raise InputError(
+            f"data.factors must cover the panel's months, {_span(panel.months)}; {shared.sum()} of these "
+            f"{len(shared)} have all factors ({spans}): give files that reach as far, or leave out factors that do not"
+        )
+    notes = [note for path, months in known.items() if len(months) for note in _end_noted(path, months[-1], 0, panel)]
+    return panel.with_factors(Macro.from_frame(frame, lag=0)), [*frame.attrs["notes"], *notes]
+
+
+def _span(months: MonthArray) -> str:
+    return f"{format_month(months[0])} to {format_month(months[-1])}" if len(months) else "no month"
+
+
+def _end_noted(path: str, last: int, lag: int, panel: Panel) -> list[str]:
+    """Note a file that ends before what it holds would reach the panel's last month."""
+    end = int(panel.months[-1])
+    if last + lag >= end:
+        return []
+    return [f"{Path(path).name} ends in {format_month(last)}; the panel ends in {format_month(end)}."]
 
 
 def _lineage(settings: AnyFileData, panel: Panel) -> dict[str, Any]:

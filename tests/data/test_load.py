@@ -68,6 +68,34 @@ def test_one_macro_source_may_stand_without_a_list(files: Path) -> None:
     assert table(files).macro_sources == ()
 
 
+def test_macro_series_that_end_before_the_panel_are_noted(files: Path) -> None:
+    text = (files / "macro.csv").read_text()
+    (files / "macro.csv").write_text(text[: text.index("2000-03")])
+    one = {"source": "monthly_table", "path": str(files / "macro.csv")}
+    assert "macro.csv ends in 2000-02; the panel ends in 2000-04." in load(table(files, one)).notes
+    assert not any("ends in" in note for note in load(table(files, {**one, "lag": 2})).notes)
+
+
+def factors(files: Path, first: str, months: int) -> tuple[str, ...]:
+    index = pd.period_range(first, periods=months, freq="M").astype(str)
+    pd.DataFrame({"month": index, "f": np.arange(months) / 100}).to_csv(files / "f.csv", index=False)
+    given = {**table(files).model_dump(by_alias=True), "path": str(files / "long.csv")}
+    given["factors"] = [{"path": str(files / "f.csv"), "columns": {"f": "decimal"}}]
+    return load(TableData.model_validate(given)).notes
+
+
+def test_factors_that_end_before_the_panel_are_noted_and_those_of_other_years_refused(files: Path) -> None:
+    index = pd.period_range("2000-01", periods=30, freq="M").astype(str)
+    frame = pd.DataFrame({"month": index, "asset": 1, "ret": np.arange(30) / 100, "size": np.arange(30.0)})
+    frame.to_csv(files / "long.csv", index=False)
+    assert "f.csv ends in 2000-12; the panel ends in 2002-06." in factors(files, "1999-01", 24)
+    assert not any("ends in" in note for note in factors(files, "1999-01", 42))
+    with pytest.raises(InputError, match=r"2000-01 to 2002-06; 11 of these 30 have all factors \(.*f\.csv 1999-01 to"):
+        factors(files, "1999-01", 23)
+    with pytest.raises(InputError, match="0 of these 30 have all factors"):
+        factors(files, "1990-01", 60)
+
+
 def test_a_series_in_two_sources_is_refused(files: Path) -> None:
     macro = [{"source": "monthly_table", "path": str(files / "macro.csv")}] * 2
     with pytest.raises(InputError, match=r"macro series 'x' is in two of .*macro\.csv.*: choose by `series`"):
@@ -77,7 +105,7 @@ def test_a_series_in_two_sources_is_refused(files: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"path": "none.csv"}, r"none\.csv must be a file .*; there is none"),
+        ({"path": "none.csv"}, r"none\.csv must be a file; there is none: check the path \(it is taken from"),
         ({"series": ["q"]}, r"macro\.csv has no column 'q'"),
         ({"source": "goyal_welch", "path": "goyal.csv", "series": ["svar"]}, r"goyal\.csv has no series 'svar'"),
         ({"source": "goyal_welch", "path": "goyal.csv"}, r"goyal\.csv has no series 'ep'"),

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from factor_ray.data.months import to_months
+from factor_ray.data.panel_rules import existing_file
 from factor_ray.errors import InputError
 
 _OLD_WORKBOOK = bytes.fromhex("d0cf11e0a1b11ae1")
@@ -37,9 +38,9 @@ def read_bytes(path: Path) -> bytes:
     if path.is_dir():
         raise InputError(f"{path} is a folder, and a file was expected: give the path of the file itself")
     try:
-        content = path.read_bytes()
+        content = existing_file(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): check the path") from error
+        raise InputError(f"{path} cannot be read ({error.strerror}): mend its permissions or its disk") from error
     try:
         if content.startswith(b"PK") and not is_workbook(content):
             content = _only_member(path, content)

@@ -14,6 +14,7 @@ import pandas as pd
 import polars as pl
 
 from factor_ray.data.months import to_months
+from factor_ray.data.panel_rules import existing_file
 from factor_ray.data.sources._files import is_workbook, read_bytes, read_text, require_whole
 from factor_ray.errors import InputError
 
@@ -59,10 +60,10 @@ class LargeTable:
             raise InputError(f"{path} is a folder, and a file was expected: give the path of the file itself")
         content: bytes | None = None
         try:
-            with path.open("rb") as file:
+            with existing_file(path).open("rb") as file:
                 head = file.read(_HEADER_BYTES)
         except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}): check the path") from error
+            raise InputError(f"{path} cannot be read ({error.strerror}): mend its permissions or its disk") from error
         if head.startswith(_UNPACKED_FIRST):
             content = read_bytes(path)
             if is_workbook(content):

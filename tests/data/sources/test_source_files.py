@@ -46,7 +46,7 @@ def test_broken_content(tmp_path: Path, reader: Callable[[Path], object], conten
 
 @pytest.mark.parametrize("reader", READERS[1:])
 def test_no_file_or_a_folder(tmp_path: Path, reader: Callable[[Path], object]) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"must be a file; there is none: check the path \(it is taken from"):
         reader(tmp_path / "none.csv")
     with pytest.raises(InputError, match="holds no CSV" if reader is read_daily_prices else "is a folder"):
         reader(tmp_path)

@@ -241,7 +241,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
         "empty.csv": "is empty",
         "cut.parquet": "damaged or truncated Parquet",
         "none": "holds no signals",
-        "absent.csv": "cannot be read",
+        "absent.csv": r"must be a file; there is none: check the path \(it is taken from",
     }
     for name, says in sentences.items():
         with pytest.raises(InputError, match=says) as caught:
