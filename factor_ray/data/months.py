@@ -39,6 +39,12 @@ def format_month(month: int) -> str:
     return f"{year + 1970:04d}-{zero_based + 1:02d}"
 
 
+def no_month_left(source: object, first: str, last: str, start: str | None, end: str | None) -> str:
+    """Return the sentence for a source of which ``data.start`` and ``data.end`` leave no month."""
+    asked = " and ".join(f"data.{key} {month}" for key, month in (("start", start), ("end", end)) if month is not None)
+    return f"{source} reaches from {first} to {last}, of which {asked} leaves no month: change data.start or data.end"
+
+
 def month_ends(months: Iterable[int]) -> npt.NDArray[np.datetime64]:
     """Return each month's last day as ``datetime64[D]`` (what files hold)."""
     following = (np.asarray(list(months), dtype=np.int64) + 1).astype("datetime64[M]").astype("datetime64[D]")

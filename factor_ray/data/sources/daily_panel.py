@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from factor_ray.data.macro import Macro
-from factor_ray.data.months import parse_month, to_months
+from factor_ray.data.months import format_month, no_month_left, parse_month, to_months
 from factor_ray.data.panel import Panel
 from factor_ray.data.sources.daily_prices import read_daily_prices
 from factor_ray.data.sources.market import market_returns, require_rates
@@ -69,7 +69,7 @@ def daily_prices(
     within = (months >= first) & (months <= last)
     frame = frame[within]
     if frame.empty:
-        raise InputError(f"{path} holds no complete month from {start} to {end}: check data.start and data.end")
+        raise InputError(no_month_left(path, format_month(months.min()), format_month(months.max()), start, end))
     notes = []
     if factors is None:
         notes.append("No market file was given: the mean return of all assets stands in for the market in betas.")

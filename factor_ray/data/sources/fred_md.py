@@ -165,9 +165,11 @@ def _chosen(path: Path, frame: pd.DataFrame, series: Series) -> pd.DataFrame:
 def _transformed(path: Path, levels: pd.DataFrame, codes: Mapping[str, int]) -> pd.DataFrame:
     uncoded = [name for name in levels.columns if name not in codes]
     if uncoded:
+        some = ", ".join(map(repr, uncoded[:5])) + (", ..." if len(uncoded) > 5 else "")
         raise InputError(
-            f"{path} states no transform code for {uncoded}, and FRED-MD publishes none: give it in `codes`, or choose "
-            "transform=False"
+            f"{path} states no transform code for {some}, and "
+            "FRED-MD publishes none: is it a file of FRED-MD? Name such series a code (1 to 7) in a row Transform:, "
+            "choose others by `series`, or read the file as it stands with source: monthly_table"
         )
     return pd.DataFrame({name: _transform(path, levels[name], codes[str(name)]) for name in levels.columns})
 
@@ -178,7 +180,8 @@ def _transform(path: Path, x: pd.Series, code: int) -> pd.Series:
     if code in (4, 5, 6) and bool((x <= 0).any()):
         raise InputError(
             f"{path}: {x.name!r} has transform code {code}, a logarithm, but is {x[x <= 0].iloc[0]} in "
-            f"{x.index[x <= 0][0]}: if the file is already transformed, choose transform=False; else give another code"
+            f"{x.index[x <= 0][0]}: if the file is already transformed, read it with source: monthly_table; else give "
+            "another code in the row Transform:"
         )
     if code in (4, 5, 6):
         x = np.log(x)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from factor_ray.data.macro import Macro
+from factor_ray.data.months import no_month_left
 from factor_ray.data.panel import Panel
 from factor_ray.data.sources.french import french, french_linearmodels
 from factor_ray.data.sources.market import market_returns, require_rates
@@ -80,7 +81,7 @@ def french_portfolios(
     every = pd.PeriodIndex(returns.index)
     months = every[(every >= pd.Period(start or every[0])) & (every <= pd.Period(end or every[-1]))]
     if not len(months):
-        raise InputError(f"{source} holds no month from {start} to {end}: check data.start and data.end")
+        raise InputError(no_month_left(source, str(every[0]), str(every[-1]), start, end))
     if factors is None:
         notes.append("No market file was given: the mean return of all portfolios stands in for the market in betas.")
     else:

@@ -81,7 +81,9 @@ def test_what_cannot_be_used_is_refused(prices: Path, tmp_path: Path) -> None:
         daily_prices(prices, characteristics=["Size"])
     with pytest.raises(InputError, match=r"french\.csv has no risk-free rate for 2001-12"):
         daily_prices(prices, market=factors(tmp_path / "french.csv", months=23))
-    with pytest.raises(InputError, match=r"daily\.csv holds no complete month from 2010-01 to None"):
+    with pytest.raises(
+        InputError, match=r"daily\.csv reaches from .* to .*, of which data\.start 2010-01 leaves no month"
+    ):
         daily_prices(prices, start="2010-01")
     with pytest.raises(InputError, match=r"daily\.csv: column 'zerotrade' .* must vary"):
         daily_prices(prices, characteristics=["zerotrade", "Price"])

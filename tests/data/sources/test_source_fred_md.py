@@ -71,7 +71,10 @@ def test_rows_in_any_order_and_a_missing_month(tmp_path: Path) -> None:
 def test_unknown_codes_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "md.csv"
     path.write_text("sasdate,MYSERIES\n1/1/2000,1\n2/1/2000,2\n3/1/2000,4\n")
-    with pytest.raises(InputError, match=r"md\.csv states no transform code for \['MYSERIES'\].*codes"):
+    with pytest.raises(
+        InputError,
+        match=r"md\.csv states no transform code for 'MYSERIES', and .*in a row Transform:.* source: monthly_table",
+    ):
         fred_md(path)
     assert fred_md(path, codes={"MYSERIES": 2})["MYSERIES"].iloc[-1] == 2.0
     assert fred_md(path, transform=False)["MYSERIES"].iloc[-1] == 4.0
@@ -80,7 +83,9 @@ def test_unknown_codes_are_asked_for(tmp_path: Path) -> None:
 def test_a_file_transformed_already_is_told(tmp_path: Path) -> None:
     path = tmp_path / "md.csv"
     path.write_text("sasdate,INDPRO\n1/1/2000,0.01\n2/1/2000,-0.002\n3/1/2000,0.003\n")
-    with pytest.raises(InputError, match="already transformed, choose transform=False"):
+    with pytest.raises(
+        InputError, match="already transformed, read it with source: monthly_table; else give another code in the row"
+    ):
         fred_md(path)
 
 

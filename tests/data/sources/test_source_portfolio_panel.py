@@ -84,7 +84,7 @@ def test_what_is_no_portfolio_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"factors\.csv has no table 'Average Value Weighted Returns -- Monthly'"):
         french_portfolios(tmp_path / "factors.csv")
     file = french_file(tmp_path / "p.csv")
-    with pytest.raises(InputError, match=r"p\.csv holds no month from 2010-01 to None"):
+    with pytest.raises(InputError, match=r"p\.csv reaches from .* to .*, of which data\.start 2010-01 leaves no month"):
         french_portfolios(file, start="2010-01")
 
 
