@@ -52,6 +52,11 @@ def read_macro(sources: Sequence[AnyMacro]) -> tuple[Macro | None, list[dict[str
 
 def _frame(source: AnyMacro) -> pd.DataFrame:
     path = Path(source.path)
+    if not path.exists():
+        raise InputError(
+            f"data.macro path {path} must be a file (or a folder of FRED-MD vintages); there is none: check the path "
+            f"(it is taken from {Path.cwd()})"
+        )
     if isinstance(source, FredMd):
         return fred_md(path, series=None if source.series == "all" else source.series)
     if isinstance(source, MonthlyTable):
