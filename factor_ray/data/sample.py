@@ -12,10 +12,13 @@ import pandas as pd
 
 from factor_ray.data.panel import Panel
 from factor_ray.data.windows import MonthRange, Window
+from factor_ray.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 AssetArray = npt.NDArray[np.int64]
+
+_PLAIN_NUMBERS = 2**31  # below it are identifiers that are numbers themselves
 
 # Axes: N rows (firm-months, sorted by month), P characteristics, C consensus variables, T months, d macro states,
 # H rows of a history, F observed factors.
@@ -184,10 +187,21 @@ class WindowView:
 def asset_numbers(panel: Panel) -> AssetArray:
     """Return every row's asset as a number (N,) that depends on its name alone: the identifier where it is a number.
 
-    Other names give 31 bits of a hash: two of ten thousand assets share one with a chance of 2%.
+    Other names give 51 bits of a hash, exact in double precision.
+
+    Raises
+    ------
+    InputError
+        If two names give one number; of 100,000 names two do with a chance of 2 in a million.
     """
     codes, names = pd.factorize(panel.assets)
-    return np.array([_number(str(name)) for name in names], dtype=np.int64)[codes]
+    numbers = np.array([_number(str(name)) for name in names], dtype=np.int64)
+    _, first, counts = np.unique(numbers, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        shared = numbers[first[counts > 1][0]]
+        one, other = (str(name) for name in names[numbers == shared][:2])
+        raise InputError(f"the assets {one!r} and {other!r} cannot be told apart by number: rename one of them")
+    return numbers[codes]
 
 
 def observed_factors_of(panel: Panel) -> FloatArray:
@@ -196,6 +210,6 @@ def observed_factors_of(panel: Panel) -> FloatArray:
 
 
 def _number(name: str) -> int:
-    if name.isdecimal() and len(name) < 10:
+    if name.isdecimal() and len(name) < 10 and name == str(int(name)):
         return int(name)
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big") >> 1
+    return _PLAIN_NUMBERS + (int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 13)

@@ -22,12 +22,12 @@ _EXPANSION = 2  # of the feed-forward layers
 
 
 def sinusoids(position_N: Tensor, width: int) -> Tensor:
-    """Return the sinusoidal encoding (N, d) of whole numbers, which may be as large as 31-bit identifiers.
+    """Return the sinusoidal encoding (N, d) of whole numbers, taken modulo 2^31: angles of larger ones lose digits.
 
     Source: Vaswani et al. 2017, section 3.5.
     """
     even_D = torch.arange(0, width, 2, dtype=torch.float64, device=position_N.device)
-    angle_ND = position_N.double()[:, None] / _LONGEST_WAVE ** (even_D / width)
+    angle_ND = (position_N % 2**31).double()[:, None] / _LONGEST_WAVE ** (even_D / width)
     return torch.stack([angle_ND.sin(), angle_ND.cos()], 2).flatten(1)[:, :width].float()
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factor_ray.data import sample as samples
 from factor_ray.data.macro import Macro
 from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
@@ -15,6 +16,7 @@ from factor_ray.data.sample import WindowView, asset_numbers, observed_factors_o
 from factor_ray.data.simulation import simulate
 from factor_ray.data.targets import excess_returns, own_excess_returns
 from factor_ray.data.windows import Windows
+from factor_ray.errors import InputError
 
 MONTHS = 40
 
@@ -104,8 +106,25 @@ def test_asset_numbers_depend_on_the_name_alone(panel):
     )
     one, two = (asset_numbers(Panel.from_frame(part, **roles)) for part in (base, base.iloc[1:]))
     assert one[0] == one[2] == two[1] != one[1] == two[0]
-    assert one.min() >= 0
-    assert one.max() < 2**31
+    assert one.min() >= 2**31
+    assert one.max() < 2**53
+
+
+def test_names_that_look_alike_have_numbers_of_their_own():
+    roles = {"month": "month", "asset": "asset", "returns": "r", "characteristics": ["x"]}
+    names = ["123", "00123", "0123", "firm 33514", "firm 41701", "4294967419"]  # the two firms shared 31 bits
+    frame = pd.DataFrame({"month": "2001-01", "asset": names, "r": 0.1, "x": np.arange(6.0)})
+    panel = Panel.from_frame(frame, **roles)
+    assert len(set(asset_numbers(panel).tolist())) == 6
+    assert 123 in asset_numbers(panel)
+
+
+def test_assets_that_share_a_number_are_refused(monkeypatch):
+    roles = {"month": "month", "asset": "asset", "returns": "r", "characteristics": ["x"]}
+    frame = pd.DataFrame({"month": "2001-01", "asset": ["A", "B", "C"], "r": 0.1, "x": [1.0, 2.0, 3.0]})
+    monkeypatch.setattr(samples, "_number", lambda name: 7 if name in "BC" else 1)
+    with pytest.raises(InputError, match="the assets 'B' and 'C' cannot be told apart by number: rename one"):
+        asset_numbers(Panel.from_frame(frame, **roles))
 
 
 def test_a_history_says_where_its_window_begins(panel):
