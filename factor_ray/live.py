@@ -20,7 +20,7 @@ from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
 from factor_ray.data.sample import WindowView, asset_numbers, observed_factors_of
 from factor_ray.data.settings import TableData
-from factor_ray.data.targets import excess_returns, own_excess_returns
+from factor_ray.data.targets import own_excess_returns
 from factor_ray.data.windows import Window
 from factor_ray.errors import InputError
 from factor_ray.models.base import Hyperparameters
@@ -132,11 +132,9 @@ def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = Non
             )
         sources = (sources[0].model_copy(update={"path": str(macro_path)}),)
     macro, _, _ = read_macro(sources)
-    panel = prepare(
-        read_panel(experiment.data.model_copy(update={"path": str(panel_path)}), macro),
-        experiment.preprocess,
-        characteristics=recipes[0]["characteristics"],
-    )
+    raw = read_panel(experiment.data.model_copy(update={"path": str(panel_path)}), macro)
+    panel = prepare(raw, experiment.preprocess, characteristics=recipes[0]["characteristics"])
+    targets = stages.on_rows_of(panel, raw, stages.targets_of(experiment, raw))
     store, tables = CellStore(run.cells), []
     for recipe in recipes:
         first = parse_month(recipe["window"]["test"][0])
@@ -156,7 +154,7 @@ def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = Non
         view = WindowView(
             panel=panel,
             horizon=recipe["horizon"],
-            target_N=excess_returns(panel, recipe["horizon"]),
+            target_N=targets[recipe["horizon"]],
             excess_N=own_excess_returns(panel),
             asset_N=asset_numbers(panel),
             state_Td=state_Td,
