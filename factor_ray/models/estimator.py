@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
-from factor_ray.data.prepare import prepare
+from factor_ray.data.prepare import prepare, rows_kept
+from factor_ray.data.preprocess import Preprocess
 from factor_ray.data.sample import WindowView, asset_numbers, observed_factors_of
 from factor_ray.data.targets import excess_returns, own_excess_returns
 from factor_ray.data.windows import MonthRange, Window
@@ -37,6 +38,9 @@ class Estimator:
         Size of the ensemble.
     macro_state : MacroStateSettings, optional
         How the panel's macro series become inputs; none by default.
+    preprocess : Preprocess, optional
+        How panels are prepared that come as they are; the default settings where it is left out. A universe belongs
+        here, because targets count the returns of firms after they have left it.
     seed : int
         Seed of initial weights, dropout and mini-batches.
     **hyperparameters
@@ -57,11 +61,12 @@ class Estimator:
         horizon: int = 1,
         members: int = 1,
         macro_state: MacroStateSettings | None = None,
+        preprocess: Preprocess | None = None,
         seed: int = 0,
         **hyperparameters: Any,
     ) -> None:
         self.horizon, self.members, self.seed = horizon, members, seed
-        self.macro_state = macro_state
+        self.macro_state, self.preprocess = macro_state, preprocess
         self.hyperparameters = hyperparameters
         self.settings = _settings(self._model(), hyperparameters)
         self.fits: list[Fit] = []
@@ -72,21 +77,23 @@ class Estimator:
         Parameters
         ----------
         panel : Panel
-            One that was not prepared yet is prepared with the default :class:`factor_ray.data.Preprocess`.
+            As it came: it is prepared here, and targets count the returns of rows that preparation leaves out. Or
+            prepared already, but not with a universe.
         window : Window
             From :meth:`factor_ray.data.Windows.split` at this horizon, which keeps the embargo.
 
         Raises
         ------
         InputError
-            If the window has no validation months, or no target to learn from.
+            If the window has no validation months, or no target to learn from; if the panel was prepared with a
+            universe, or was prepared where the model has a ``preprocess`` of its own.
         """
         if window.validation is None:
             raise InputError("a fit needs validation months to stop by; make windows with validation of at least 1")
-        ready = _prepared(panel)
+        ready = self._prepared(panel)
         self.window = window
         self._state = self._fit_macro_state(ready, window)
-        model, view = self._model(), self._view(ready, window.train[0])
+        model, view = self._model(), self._view(panel, ready, window.train[0])
         self.fits = model.fit_pack(
             [self.settings] * self.members,
             [fit_seed(self.seed, model.name, window, member) for member in range(self.members)],
@@ -99,6 +106,13 @@ class Estimator:
     def predict(self, panel: Panel, months: MonthRange | None = None) -> pd.DataFrame:
         """Forecast months of a panel, by default the window's test months.
 
+        Parameters
+        ----------
+        panel : Panel
+            As at `fit`.
+        months : (int, int), optional
+            First and last month, both included.
+
         Returns
         -------
         DataFrame
@@ -108,14 +122,14 @@ class Estimator:
         Raises
         ------
         InputError
-            If the model was not fitted, or every member diverged.
+            If the model was not fitted, or every member diverged, or the panel was prepared as `fit` refuses it.
         """
         sound = [fit for fit in self.fits if fit.status == "ok"]
         if not sound:
             raise InputError("nothing to predict with: call fit first (and lower learning_rate if members diverged)")
         first, last = self.window.test if months is None else months
-        ready = _prepared(panel)
-        view, rows = self._view(ready, self.window.train[0]), ready.rows(first, last)
+        ready = self._prepared(panel)
+        view, rows = self._view(panel, ready, self.window.train[0]), ready.rows(first, last)
         members = [FittedMember(self.settings, fit.weights) for fit in sound]
         mean = ensemble_forecast(self._model(), members, view.forecast_months((first, last)))
         frame = pd.DataFrame(
@@ -156,6 +170,21 @@ class Estimator:
         family: Any = type(self)
         return family  # type: ignore[no-any-return]
 
+    def _prepared(self, panel: Panel) -> Panel:
+        if panel.prepared is None:
+            return prepare(panel, self.preprocess)
+        if self.preprocess is not None:
+            raise InputError(
+                "preprocess is how the model prepares a panel that comes as it is, and this one is prepared already: "
+                "give the panel as it came, or leave preprocess out"
+            )
+        if panel.prepared.get("universe") is not None:
+            raise InputError(
+                "a panel that was prepared with a universe no longer holds what firms earned after they had left it, "
+                "which targets count: give the panel as it came, and the model preprocess=Preprocess(universe=...)"
+            )
+        return panel
+
     def _fit_macro_state(self, panel: Panel, window: Window) -> MacroState | None:
         if self.macro_state is None:
             return None
@@ -166,17 +195,17 @@ class Estimator:
         seed = macro_state_seed(self.seed, window)
         return fit_macro_states(self.macro_state, panel.macro.values, [(rows[0], rows[1])], seeds=[seed])[0]
 
-    def _view(self, panel: Panel, first: int) -> WindowView:
-        nothing = np.zeros((len(panel.months), 0), dtype=np.float32)
-        has_state = self._state is not None and panel.macro is not None
+    def _view(self, panel: Panel, ready: Panel, first: int) -> WindowView:
+        nothing = np.zeros((len(ready.months), 0), dtype=np.float32)
+        has_state = self._state is not None and ready.macro is not None
         return WindowView(
-            panel=panel,
+            panel=ready,
             horizon=self.horizon,
-            target_N=excess_returns(panel, self.horizon),
-            excess_N=own_excess_returns(panel),
-            asset_N=asset_numbers(panel),
-            state_Td=self._state.transform(panel.macro.values) if has_state else nothing,  # type: ignore[union-attr]
-            factors_TF=observed_factors_of(panel),
+            target_N=excess_returns(panel, self.horizon)[rows_kept(panel, ready)],
+            excess_N=own_excess_returns(ready),
+            asset_N=asset_numbers(ready),
+            state_Td=self._state.transform(ready.macro.values) if has_state else nothing,  # type: ignore[union-attr]
+            factors_TF=observed_factors_of(ready),
             first=first,
         )
 
@@ -189,7 +218,3 @@ def _settings(model: type[Model], hyperparameters: dict[str, Any]) -> Hyperparam
         known = ", ".join(model.Settings.model_fields)
         name = ".".join(map(str, first["loc"]))
         raise InputError(f"{model.name}: {name}: {first['msg']}; got {first['input']!r} (it has {known})") from error
-
-
-def _prepared(panel: Panel) -> Panel:
-    return prepare(panel) if panel.prepared is None else panel
