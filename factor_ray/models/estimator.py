@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -80,7 +81,8 @@ class Estimator:
             As it came: it is prepared here, and targets count the returns of rows that preparation leaves out. Or
             prepared already, but not with a universe.
         window : Window
-            From :meth:`factor_ray.data.Windows.split` at this horizon, which keeps the embargo.
+            From :meth:`factor_ray.data.Windows.split` at this horizon, which keeps the embargo; one whose embargo is
+            shorter than the horizon asks is warned of.
 
         Raises
         ------
@@ -90,6 +92,7 @@ class Estimator:
         """
         if window.validation is None:
             raise InputError("a fit needs validation months to stop by; make windows with validation of at least 1")
+        _warn_of_reach(window.train, window.validation, window.test, self.horizon)
         ready = self._prepared(panel)
         self.window = window
         self._state = self._fit_macro_state(ready, window)
@@ -218,3 +221,15 @@ def _settings(model: type[Model], hyperparameters: dict[str, Any]) -> Hyperparam
         known = ", ".join(model.Settings.model_fields)
         name = ".".join(map(str, first["loc"]))
         raise InputError(f"{model.name}: {name}: {first['msg']}; got {first['input']!r} (it has {known})") from error
+
+
+def _warn_of_reach(train: MonthRange, validation: MonthRange, test: MonthRange, horizon: int) -> None:
+    """Warn of targets that reach past the formation of the next set's first month."""
+    embargo = min(validation[0] - train[1], test[0] - validation[1]) - 1
+    if embargo < horizon - 1:
+        warnings.warn(
+            f"targets of horizon {horizon} reach into the months that follow training or validation, since this "
+            f"window's embargo is {embargo} and not {horizon - 1} months: make windows with split(months, "
+            f"horizon={horizon})",
+            stacklevel=3,
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -87,3 +89,25 @@ def test_a_panel_is_prepared_by_its_owner_or_by_the_model():
     pd.testing.assert_frame_equal(table, IPCA(factors=2).fit(PANEL, window).predict(PANEL))
     with pytest.raises(InputError, match="this one is prepared already: give the panel as it came"):
         IPCA(factors=2, preprocess=UNIVERSE).fit(ready, window)
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "found"), [((21, 30), (36, 40), 0), ((26, 30), (31, 35), 0), ((26, 30), (34, 38), 3)]
+)
+def test_a_window_whose_embargo_is_short_is_warned_of(validation, test, found):
+    first = int(PANEL.months[0])
+    spans = {"train": (0, 20), "validation": validation, "test": test}
+    window = Window(**{name: (first + low, first + high) for name, (low, high) in spans.items()})
+    words = rf"^targets of horizon 6 .* is {found} and not 5 months: make windows with split\(months, horizon=6\)$"
+    with pytest.warns(UserWarning, match=words) as caught:
+        IPCA(factors=2, horizon=6).fit(PANEL, window)
+    assert [each.filename for each in caught] == [__file__]
+
+
+def test_the_embargo_of_split_is_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        IPCA(factors=2, horizon=6).fit(PANEL, window_at(6))
+        IPCA(factors=2, horizon=1).fit(PANEL, window_at(1, embargo=0))
+    with pytest.warns(UserWarning, match="embargo is 0 and not 5 months"):
+        IPCA(factors=2, horizon=6).fit(PANEL, window_at(6, embargo=0))
