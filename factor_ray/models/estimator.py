@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -95,6 +96,7 @@ class Estimator:
         _warn_of_reach(window.train, window.validation, window.test, self.horizon)
         ready = self._prepared(panel)
         self.window = window
+        self._names = ready.characteristic_names, ready.consensus_names
         self._state = self._fit_macro_state(ready, window)
         model, view = self._model(), self._view(panel, ready, window.train[0])
         self.fits = model.fit_pack(
@@ -112,7 +114,7 @@ class Estimator:
         Parameters
         ----------
         panel : Panel
-            As at `fit`.
+            As at `fit`. Its variables are found by name: they may stand in another order, among others.
         months : (int, int), optional
             First and last month, both included.
 
@@ -125,13 +127,15 @@ class Estimator:
         Raises
         ------
         InputError
-            If the model was not fitted, or every member diverged, or the panel was prepared as `fit` refuses it.
+            If the model was not fitted, or every member diverged; if the panel lacks a characteristic or consensus
+            variable that the model was fitted on, or was prepared as `fit` refuses it.
         """
         sound = [fit for fit in self.fits if fit.status == "ok"]
         if not sound:
             raise InputError("nothing to predict with: call fit first (and lower learning_rate if members diverged)")
         first, last = self.window.test if months is None else months
-        ready = self._prepared(panel)
+        characteristics, consensus = self._names
+        ready = _with_variables(self._prepared(panel), characteristics, consensus)
         view, rows = self._view(panel, ready, self.window.train[0]), ready.rows(first, last)
         members = [FittedMember(self.settings, fit.weights) for fit in sound]
         mean = ensemble_forecast(self._model(), members, view.forecast_months((first, last)))
@@ -145,7 +149,7 @@ class Estimator:
             }
         )
         if mean.consensus is not None:
-            for position, name in enumerate(ready.consensus_names):
+            for position, name in enumerate(consensus):
                 frame[name] = mean.consensus[:, position]
         return frame
 
@@ -233,3 +237,26 @@ def _warn_of_reach(train: MonthRange, validation: MonthRange, test: MonthRange, 
             f"horizon={horizon})",
             stacklevel=3,
         )
+
+
+def _with_variables(panel: Panel, characteristics: Sequence[str], consensus: Sequence[str]) -> Panel:
+    """Choose a fit's characteristics, in their order; of consensus variables, which no forecast reads, all are left."""
+    for kind, wanted, found in (
+        ("characteristics", characteristics, panel.characteristic_names),
+        ("consensus variables", consensus, panel.consensus_names),
+    ):
+        if missing := [name for name in wanted if name not in found]:
+            raise InputError(
+                f"the panel must have the {kind} that the model was fitted on; it lacks {', '.join(missing)}: give a "
+                "panel with them, or fit again"
+            )
+    if panel.characteristic_names == tuple(characteristics):
+        return panel
+    at_P = [panel.characteristic_names.index(name) for name in characteristics]
+    return panel.kept(
+        np.arange(len(panel)),
+        (int(panel.months[0]), int(panel.months[-1])),
+        characteristics,
+        characteristics=panel.characteristics[:, at_P],
+        consensus=panel.consensus,
+    )

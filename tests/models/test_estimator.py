@@ -16,6 +16,7 @@ from factor_ray.data.universe import Universe
 from factor_ray.data.windows import Window, Windows
 from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
+from factor_ray.models.cbapm import CBAPM
 from factor_ray.models.ipca import IPCA
 from factor_ray.runner.inputs import Inputs
 from factor_ray.stages import on_rows_of, targets_of
@@ -111,3 +112,23 @@ def test_the_embargo_of_split_is_not_warned_of():
         IPCA(factors=2, horizon=1).fit(PANEL, window_at(1, embargo=0))
     with pytest.warns(UserWarning, match="embargo is 0 and not 5 months"):
         IPCA(factors=2, horizon=6).fit(PANEL, window_at(6, embargo=0))
+
+
+@pytest.mark.parametrize("made", [lambda panel: panel, prepare], ids=["as it came", "prepared"])
+def test_variables_are_found_by_name(made):
+    few, window = CHARACTERISTICS[:5], window_at(1)
+    model = CBAPM(epochs=1, hidden=[4], consensus_weight=0.3).fit(made(panel_of(few)), window)
+    table = model.predict(made(panel_of(few)))
+    others = model.predict(made(panel_of(CHARACTERISTICS[::-1], CONSENSUS[::-1])))
+    assert np.ptp(table["prediction"]) > 0
+    pd.testing.assert_frame_equal(others, table)
+
+
+def test_a_variable_that_is_not_there_is_named():
+    model = CBAPM(epochs=1, hidden=[4], consensus_weight=0.3).fit(PANEL, window_at(1))
+    lost, concept = CHARACTERISTICS[3], CONSENSUS[0]
+    without = panel_of([name for name in CHARACTERISTICS if name != lost])
+    with pytest.raises(InputError, match=rf"must have the characteristics .* it lacks {lost}: give a panel"):
+        model.predict(without)
+    with pytest.raises(InputError, match=rf"must have the consensus variables .* it lacks {concept}: give a panel"):
+        model.predict(panel_of(consensus=CONSENSUS[1:]))
