@@ -94,17 +94,26 @@ def test_consensus_only_forecasts_no_return(fits):
 
 
 def test_a_missing_target_is_left_out_of_its_own_loss_only():
-    """Rows with neither target change nothing; a row with one target still teaches that one."""
-    point = CBAPMSettings(epochs=2, batch_size=100, hidden=(8,), dropout=0.0)
-    half = market(300, 5, missing=0.0)
-    c_NC = half.c_NC.copy()
-    c_NC[::2] = np.nan
-    y_N = half.y_N.copy()
-    y_N[1::2] = np.nan
-    fit = CBAPM.fit_pack([point], [0], Sample(half.x_NP, half.month_N, half.z_Td, y_N, c_NC), TEST, order_seed=0)[0]
-    assert fit.status == "ok"
-    assert fit.scores["consensus_loss"] < np.inf
-    nothing = Sample(half.x_NP, half.month_N, half.z_Td, np.full(300, np.nan, np.float32), c_NC)
+    """A row whose targets are spread over copies of it, beside one without any, teaches what the whole row teaches."""
+    point = CBAPMSettings(epochs=30, learning_rate=3e-3, batch_size=2000, hidden=(8,), dropout=0.0)
+    whole = market(300, 5, missing=0.0)
+    x_NP, month_N = np.repeat(whole.x_NP, 4, axis=0), np.repeat(whole.month_N, 4)
+    y_N, c_NC = np.full(1200, np.nan, np.float32), np.full((1200, 3), np.nan, np.float32)
+    y_N[::4] = whole.y_N
+    c_NC[1::4, 0] = whole.c_NC[:, 0]
+    c_NC[2::4, 1:] = whole.c_NC[:, 1:]
+    spread = Sample(x_NP, month_N, whole.z_Td, y_N, c_NC)
+    expected, found = (
+        CBAPM.forecast(point, CBAPM.fit_pack([point], [0], train, TEST, order_seed=0)[0].weights, TEST)
+        for train in (whole, spread)
+    )
+    np.testing.assert_allclose(found.returns, expected.returns, atol=1e-5)
+    np.testing.assert_allclose(found.consensus, expected.consensus, atol=1e-4)
+
+
+def test_training_rows_without_any_return_are_refused():
+    point, half = CBAPMSettings(epochs=2, hidden=(8,)), market(300, 5)
+    nothing = Sample(half.x_NP, half.month_N, half.z_Td, np.full(300, np.nan, np.float32), half.c_NC)
     with pytest.raises(InputError, match="no known target return"):
         CBAPM.fit_pack([point], [0], nothing, TEST, order_seed=0)
 
