@@ -39,6 +39,8 @@ SMALL = {
 }
 """Hyperparameters that make a fit quick, of the models that have them."""
 OF_ONE = {"cbapm": {"hidden": (4,)}, "mlp": {"hidden": (4,)}}
+OBSERVED = ("qr_observed", "observed_factors")
+"""Models whose factors are observed: they are not realised from targets, and their totals do not look at them."""
 WELL_KNOWN = 30
 """Training returns of an asset that are enough for every model."""
 
@@ -175,16 +177,29 @@ def test_weights_that_were_stored_forecast_the_same(case, tmp_path):
     assert read.scores == case.fit.scores
 
 
-def test_what_is_realised_has_a_value_for_every_row_or_is_not_there(case):
-    member = case.family.fitted(case.point, case.fit.weights)
+def test_what_is_realised_reads_the_months_own_targets_or_is_not_there(case):
+    """A factor that is realised from targets moves with them, and is not known without them."""
+    member, observed = case.family.fitted(case.point, case.fit.weights), case.family.name in OBSERVED
+    has_factors, known = observed or member.describe() is not None, 0
     for month, realised in zip(case.months, case.realised, strict=True):
         found = member.total(realised)
         member.forecast(month)
-        assert found is None or found.shape == (len(realised),)
-        without = member.total(dataclasses.replace(realised, y_N=np.full(len(realised), np.nan, np.float32)))
-        assert (without is None) == (found is None)
-        # Without targets nothing is realised, but by a model whose factors are observed: it does not look at them.
-        assert without is None or np.isnan(without).all() or np.array_equal(without, found, equal_nan=True)
+        halved, unknown = (
+            member.total(dataclasses.replace(realised, y_N=realised.y_N * np.float32(share))) for share in (0.5, np.nan)
+        )
+        assert [total is not None for total in (found, halved, unknown)] == [has_factors] * 3
+        if not has_factors:
+            continue
+        assert found.shape == (len(realised),)
+        assert np.isfinite(found).any() == np.isfinite(realised.y_N).any()
+        known += np.isfinite(found).any()
+        if observed:
+            np.testing.assert_array_equal(halved, found)
+            np.testing.assert_array_equal(unknown, found)
+        else:
+            assert not np.isclose(halved, found).any()
+            assert np.isnan(unknown).all()
+    assert known >= 3 or not has_factors
 
 
 def test_what_workers_share_is_only_read(case):
