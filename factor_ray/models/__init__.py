@@ -14,6 +14,7 @@ from factor_ray.models.forecasters.transformer import Transformer, TransformerSe
 from factor_ray.models.ipca import IPCA, IPCASettings
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
 from factor_ray.models.neurif import NeurIF, NeurIFSettings
+from factor_ray.models.observed_factors import ObservedFactorModel, ObservedFactorSettings
 from factor_ray.models.pca import PCA, PCASettings
 from factor_ray.models.quantile.model_observed import ObservedFactors, ObservedSettings
 from factor_ray.models.quantile.model_qcf import QCF, QCFSettings
@@ -48,6 +49,8 @@ __all__ = [
     "Model",
     "NeurIF",
     "NeurIFSettings",
+    "ObservedFactorModel",
+    "ObservedFactorSettings",
     "ObservedFactors",
     "ObservedSettings",
     "PCASettings",

@@ -28,6 +28,7 @@ _OURS = {
     "qr_observed": "factor_ray.models.quantile.model_observed:ObservedFactors",
     "conditional_autoencoder": "factor_ray.models.conditional_autoencoder:ConditionalAutoencoder",
     "pca": "factor_ray.models.pca:PCA",
+    "observed_factors": "factor_ray.models.observed_factors:ObservedFactorModel",
 }
 
 

@@ -1,4 +1,4 @@
-"""Quantile regression of each asset's returns on observed factors. Axes: T month, N asset, R factor."""
+"""Quantile regression of each asset's returns on observed factors. Axes: T month, S some of them, N asset, R factor."""
 
 from __future__ import annotations
 
@@ -103,6 +103,29 @@ def rolling_observed(
         total_SN[place] = loadings_NR @ X_TR[month]
         predictive_SN[place] = loadings_NR @ X_TR[past].mean(axis=0)
     return RollingQuantiles(months, total_SN, predictive_SN)
+
+
+def factors_ahead(f_TR: Floats, months_S: npt.NDArray[np.int64], horizon: int) -> Floats:
+    """Return the factor returns of the months that a target covers: t + 1 to t + h, compounded.
+
+    Parameters
+    ----------
+    f_TR : float64 array (T, R)
+        Factor returns of months 0 to T - 1. With h = 1 they are taken as they stand, levels that are no returns too.
+    months_S : int array (S,)
+        Months t, from -1 on.
+    horizon : int
+        h, in months.
+
+    Returns
+    -------
+    float64 array (S, R)
+        NaN where a month is not known.
+    """
+    ahead_SH = months_S[:, None] + np.arange(1, horizon + 1)
+    there_SH = ahead_SH < len(f_TR)
+    f_SHR = np.where(there_SH[..., None], f_TR[np.minimum(ahead_SH, len(f_TR) - 1)], np.nan)
+    return np.asarray(f_SHR[:, 0] if horizon == 1 else np.prod(1.0 + f_SHR, axis=1) - 1.0)
 
 
 def _matrices(y: npt.ArrayLike, factors: npt.ArrayLike, intercept: bool) -> tuple[Floats, Floats]:
