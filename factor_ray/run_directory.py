@@ -18,6 +18,7 @@ import yaml
 from factor_ray.errors import InputError, WorkError
 
 if TYPE_CHECKING:
+    from factor_ray.configuration import Configuration
     from factor_ray.experiment import Experiment
 
 TABLES = (
@@ -63,11 +64,13 @@ class Run:
         Raises
         ------
         InputError
-            If there is no run in that directory.
+            If there is no run in that directory, or ``experiment.yaml`` was changed into something that is not a run's
+            description.
         """
         run = cls(Path(path))
         if not (run.path / "experiment.yaml").is_file():
             raise InputError(f"{path} is not a run: it has no experiment.yaml; give a directory that `run` has made")
+        run._described()
         return run
 
     @property
@@ -85,16 +88,13 @@ class Run:
             If ``experiment.yaml`` was changed into something that is not a run's description, or the run was moved to a
             directory whose name no run may have.
         """
-        from factor_ray.configuration import Configuration, read
+        from factor_ray.configuration import Configuration
         from factor_ray.experiment import Experiment
 
-        file = self.path / "experiment.yaml"
-        described = read(file)
-        values = described.values.get("experiment")
-        if not isinstance(values, dict):
-            raise InputError(f"{file} does not describe a run: give a directory that `run` has made, or run it again")
+        described = self._described()
+        values = described.values["experiment"]
         lines = {path[1:]: line for path, line in described.lines.items() if path[0] == "experiment"}
-        experiment = Experiment.from_configuration(Configuration(values, str(file), lines))
+        experiment = Experiment.from_configuration(Configuration(values, described.source, lines))
         own = self.path.resolve()
         if experiment.directory.resolve() == own:
             return experiment
@@ -104,20 +104,19 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """Measures by model, then horizon."""
-        return dict(json.loads(self._existing("metrics.json").read_text(encoding="utf-8")))
+        return self._read_json("metrics.json", "resume")
 
     @property
     def selection(self) -> dict[str, Any]:
         """What was selected: model, then horizon, then ``best`` (variant by window) and ``points`` (by variant)."""
-        return dict(json.loads(self._existing("selection.json").read_text(encoding="utf-8")))
+        return self._read_json("selection.json", "resume")
 
     @property
     def live(self) -> dict[str, Any]:
         """What `refit` has fitted for live use."""
-        file = self.path / "live.json"
-        if not file.is_file():
+        if not (self.path / "live.json").is_file():
             raise InputError(f"{self.path} has not been refitted: run `factor-ray refit {self.path}` first")
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return self._read_json("live.json", "refit")
 
     @property
     def report(self) -> Path:
@@ -146,11 +145,12 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """Return how far the run is: stage, cells done and planned, seconds, and whether its driver is alive."""
-        file = self.path / "logs" / "status.json"
-        if not file.is_file():
+        if not (self.path / "logs" / "status.json").is_file():
             raise InputError(f"{self.path} has no status yet: its run has not started fitting")
-        status = dict(json.loads(file.read_text(encoding="utf-8")))
+        status = self._read_json("logs/status.json", "resume")
         status["alive"] = self._is_locked()
+        if status["stage"] == "done" and not (self.path / "metrics.json").is_file():
+            status["stage"] = "fitted, without results"  # they were removed since
         return status
 
     def note_status(self, **status: Any) -> None:
@@ -213,6 +213,26 @@ class Run:
             return _run_on(self.description) != _run_on(description)
         except (FileNotFoundError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
             return True  # without a readable description results are nobody's
+
+    def _described(self) -> Configuration:
+        from factor_ray.configuration import read
+
+        file = self.path / "experiment.yaml"
+        described = read(file)
+        if not isinstance(described.values.get("experiment"), dict):
+            raise InputError(f"{file} does not describe a run: give a directory that `run` has made, or run it again")
+        return described
+
+    def _read_json(self, name: str, command: str) -> dict[str, Any]:
+        """Read an object that the run has written; ``command`` writes it again."""
+        file = self._existing(name)
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{file} is not what the run wrote there ({error}): write it again with "
+                f"`factor-ray {command} {self.path}`"
+            ) from error
 
     def _existing(self, name: str) -> Path:
         file = self.path / name

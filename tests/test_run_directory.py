@@ -13,6 +13,7 @@ from factor_ray import cli
 from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
 from factor_ray.run_directory import TABLES, Run
+from factor_ray.summary import describe_status
 
 RESULTS = {"metrics.json", "selection.json", "live.json", "report.html", *(f"{name}.parquet" for name in TABLES)}
 KEPT = {"experiment.yaml", "audit.json", "my_own.parquet", "cells", "logs"}
@@ -41,6 +42,13 @@ def run(tmp_path: Path) -> Run:
     run.write("cells/ab/abcd.safetensors", b"")
     run.write("logs/cost.json", b"{}")
     return run
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["factor-ray", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
 
 
 def files(run: Run) -> set[str]:
@@ -90,14 +98,40 @@ def test_a_run_without_results_says_so(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     run.write_description(described(run.path, portfolios={"number": 5}))
-    monkeypatch.setattr(sys, "argv", ["factor-ray", command, str(run.path)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
+    assert call(monkeypatch, command, run.path) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"factor-ray: {run.path} has no ")
     assert said.endswith(f"finish the run first with `factor-ray resume {run.path}`\n")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["report", "status", "resume", "refit", "compare"])
+def test_a_run_without_a_description_is_refused_by_every_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    run.note_status(stage="done", planned=1, reused=0, fitted=1, started=0.0)
+    run.write("experiment.yaml", b"")
+    assert call(monkeypatch, command, run.path) == 2
+    assert capsys.readouterr().err.startswith(f"factor-ray: {run.path}/experiment.yaml is empty: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "remedy"),
+    [("metrics", b"[1]", "resume"), ("selection", b"{", "resume"), ("live", b"x", "refit"), ("live", b"\xff", "refit")],
+)
+def test_a_spoilt_file_names_what_writes_it_again(run: Run, name: str, content: bytes, remedy: str) -> None:
+    file = run.write(f"{name}.json", content)
+    with pytest.raises(
+        InputError, match=rf"^{file} is not what .*: write it again with `factor-ray {remedy} {run.path}`$"
+    ):
+        getattr(run, name)
+
+
+def test_a_run_whose_results_were_removed_is_not_finished(run: Run) -> None:
+    run.note_status(stage="done", planned=1, reused=0, fitted=1, started=0.0)
+    assert "finished; report: " in describe_status(run)
+    run.remove("metrics.json")
+    assert f"stopped: go on with `factor-ray resume {run.path}`" in describe_status(run)
 
 
 def test_a_moved_run_goes_on_where_it_is_now(run: Run, tmp_path: Path) -> None:
