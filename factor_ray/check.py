@@ -22,6 +22,7 @@ from factor_ray.models.base import Hyperparameters
 from factor_ray.models.by_month import ByMonth
 from factor_ray.models.macro_state import MacroStateSettings
 from factor_ray.models.registry import model
+from factor_ray.run_directory import Run
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
 from factor_ray.runner.space import Space
@@ -47,6 +48,7 @@ def describe_plan(experiment: Experiment) -> str:
     """
     experiment.compute.require_processors()
     experiment.require_readable_paths()
+    Run(experiment.directory).require_writable()
     loaded = load(experiment.data)
     panel = loaded.panel
     windows = stages.lay_windows(experiment, panel)

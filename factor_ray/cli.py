@@ -114,6 +114,7 @@ def predict(
     from factor_ray.live import predict as predict_run
     from factor_ray.run_directory import Run
 
+    _require_parquet(out)
     typer.echo(predict_run(Run.open(run), panel, out, macro))
 
 
@@ -133,27 +134,33 @@ def audit(config: Config, overrides: Overrides = None) -> None:
 def simulate(
     out: Annotated[Path, typer.Option(help="Where the panel is written (.parquet); the folder of --format openap.")],
     seed: Annotated[int, typer.Option(help="Seed of the market.")] = 0,
-    slots: Annotated[int, typer.Option(help="Places for a firm (--format table).")] = 300,
-    months: Annotated[int, typer.Option(help="Months (--format table).")] = 300,
+    slots: Annotated[int | None, typer.Option(help="Places for a firm (--format table); 300 by default.")] = None,
+    months: Annotated[int | None, typer.Option(help="Months (--format table); 300 by default.")] = None,
     form: Annotated[
         Literal["table", "openap"],
         typer.Option("--format", help="One panel file, or the files of configs/cbapm_annual.yaml."),
     ] = "table",
     size: Annotated[
-        Literal["small", "paper"], typer.Option(help="Rows of --format openap: about 13,000, or the paper's 605,722.")
-    ] = "small",
+        Literal["small", "paper"] | None,
+        typer.Option(help="Rows of --format openap: about 13,000 (by default), or the paper's 605,722."),
+    ] = None,
 ) -> None:
     """Write a simulated market as a panel file, or as the files that CB-APM is fitted on."""
     if form == "openap":
         from factor_ray.data.synthetic_openap import write_openap
 
-        typer.echo("\n".join(map(str, write_openap(out, size=size, seed=seed))))
+        _require_left_out(form, slots=slots, months=months)
+        _require_folder(out)
+        typer.echo("\n".join(map(str, write_openap(out, size=size or "small", seed=seed))))
         return
     from factor_ray.data.simulation import simulate as simulate_market
     from factor_ray.runner.cells import write_atomically
     from factor_ray.tables import parquet
 
-    panel = simulate_market(seed=seed, slots=slots, months=months).panel
+    _require_left_out(form, size=size)
+    _require_parquet(out)
+    given = {name: value for name, value in {"slots": slots, "months": months}.items() if value is not None}
+    panel = simulate_market(seed=seed, **given).panel
     write_atomically(out, parquet(panel.to_frame()))
     typer.echo(out)
 
@@ -178,6 +185,35 @@ def main() -> None:
     except WorkError as error:
         print(f"factor-ray: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _require_left_out(form: str, **settings: object) -> None:
+    for name, value in settings.items():
+        if value is not None:
+            raise InputError(f"--format {form} takes no --{name}: leave it out")
+
+
+def _require_folder(out: Path) -> None:
+    if out.is_file():
+        raise InputError(f"--out {out} is a file; --format openap needs a folder")
+    _require_writable(out, out)
+
+
+def _require_parquet(out: Path) -> None:
+    if out.suffix != ".parquet":
+        raise InputError(f"--out must end in .parquet; got {out}")
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; give a file's name")
+    _require_writable(out, out.parent)
+
+
+def _require_writable(out: Path, folder: Path) -> None:
+    from factor_ray.run_directory import try_writing
+
+    try:
+        try_writing(folder)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from error
 
 
 def _conclude(path: Path) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
-from factor_ray.errors import InputError, WorkError
+from factor_ray.errors import InputError
 
 if TYPE_CHECKING:
     from factor_ray.configuration import Configuration
@@ -167,18 +168,13 @@ class Run:
         Raises
         ------
         InputError
-            If another process is at work here.
-        WorkError
-            If the directory cannot be written.
+            If another process is at work here, or the directory cannot be written.
         """
         try:
             (self.path / "logs").mkdir(parents=True, exist_ok=True)
             file = (self.path / "logs" / "lock").open("w")
         except OSError as error:
-            raise WorkError(
-                f"{self.path} cannot be written ({error.strerror}): choose another directory with --set output=..., or "
-                "mend its permissions"
-            ) from error
+            raise self._unwritable(error) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -188,6 +184,19 @@ class Run:
                     "this run another name"
                 ) from None
             yield
+
+    def require_writable(self) -> None:
+        """Refuse a directory that could not be made or written; nothing is left behind.
+
+        Raises
+        ------
+        InputError
+            Naming the remedy.
+        """
+        try:
+            try_writing(self.path / "logs")
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def write(self, name: str, content: bytes) -> Path:
         """Write one of the run's files, complete or not at all."""
@@ -213,6 +222,12 @@ class Run:
             return _run_on(self.description) != _run_on(description)
         except (FileNotFoundError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
             return True  # without a readable description results are nobody's
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self.path} cannot be written ({error.strerror}): choose another directory with --set output=..., or "
+            "mend its permissions"
+        )
 
     def _described(self) -> Configuration:
         from factor_ray.configuration import read
@@ -252,6 +267,19 @@ class Run:
             except BlockingIOError:
                 return True
         return False
+
+
+def try_writing(folder: Path) -> None:
+    """Write a file that vanishes into a folder, or into the nearest one above it where it has yet to be made.
+
+    Raises
+    ------
+    OSError
+        If that cannot be done.
+    """
+    there = next(above for above in (folder, *folder.parents) if above.exists())
+    with TemporaryFile(dir=there):
+        pass
 
 
 def _run_on(description: Mapping[str, Any]) -> str:

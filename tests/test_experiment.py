@@ -484,6 +484,14 @@ def test_check_prints_the_plan_and_writes_nothing(monkeypatch, capsys, tmp_path)
             ["run.yaml", "--set", "windows.first_train_end=2030-01"],
             "factor-ray: windows.first_train_end 2030-01 with 6",
         ),
+        (
+            ["run.yaml", "--set", "output=/proc/nope"],
+            "factor-ray: /proc/nope/small cannot be written (No such file or directory): choose another directory with",
+        ),
+        (
+            ["run.yaml", "--set", "output=run.yaml"],
+            "factor-ray: run.yaml/small cannot be written (Not a directory): choose another directory with --set",
+        ),
     ],
 )
 def test_bad_input_ends_with_code_2_and_one_line(monkeypatch, capsys, tmp_path, command, arguments, sentence):
@@ -534,6 +542,47 @@ def test_a_run_whose_description_was_spoilt_ends_with_code_2(monkeypatch, capsys
     said = capsys.readouterr().err
     assert str(tmp_path / "experiment.yaml") in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--out", "x.csv"], "--out must end in .parquet; got x.csv"),
+        (["--out", "run.yaml"], "--out must end in .parquet; got run.yaml"),
+        (["--out", "folder.parquet"], "--out folder.parquet is a folder; give a file's name"),
+        (
+            ["--out", "/proc/nope/x.parquet"],
+            "--out /proc/nope/x.parquet cannot be written (No such file or directory): ",
+        ),
+        (["--out", "run.yaml", "--format", "openap"], "--out run.yaml is a file; --format openap needs a folder"),
+        (["--out", "run.yaml/x", "--format", "openap"], "--out run.yaml/x cannot be written (Not a directory): "),
+        (["--out", "new", "--format", "openap", "--slots", "10"], "--format openap takes no --slots: leave it out"),
+        (["--out", "new.parquet", "--size", "small"], "--format table takes no --size: leave it out"),
+        (["--out", "new.parquet", "--slots", "-1"], "the simulated market: slots must be at least 2; got -1"),
+    ],
+)
+def test_simulate_writes_nothing_where_its_options_cannot_be_used(monkeypatch, capsys, tmp_path, arguments, sentence):
+    (tmp_path / "run.yaml").write_text(SIMULATED)
+    (tmp_path / "folder.parquet").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "simulate", *arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"factor-ray: {sentence}")
+    assert len(said.splitlines()) == 1
+    assert (tmp_path / "run.yaml").read_text() == SIMULATED
+    assert {file.name for file in tmp_path.iterdir()} == {"run.yaml", "folder.parquet"}
+
+
+def test_simulate_writes_a_panel_of_the_size_that_was_asked_for(monkeypatch, tmp_path):
+    out = tmp_path / "new" / "panel.parquet"
+    assert call(monkeypatch, "simulate", "--out", out, "--slots", 5, "--months", 8) == 0
+    assert pd.read_parquet(out)["month"].nunique() == 8
+
+
+def test_predict_refuses_where_it_could_not_write(monkeypatch, capsys, tmp_path):
+    (tmp_path / "experiment.yaml").write_text("experiment: {}\n")
+    assert call(monkeypatch, "predict", tmp_path, "--panel", "p.parquet", "--out", tmp_path) == 2
+    assert capsys.readouterr().err == f"factor-ray: --out must end in .parquet; got {tmp_path}\n"
 
 
 # The published schema

@@ -19,6 +19,7 @@ from factor_ray.data.simulation_firms import Analysts, cross_sections
 from factor_ray.data.simulation_settings import SimulationSettings
 from factor_ray.data.simulation_truth import DoubleArray, Truth
 from factor_ray.errors import InputError
+from factor_ray.refusals import explain
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -104,12 +105,8 @@ def _validated(settings: dict[str, Any]) -> SimulationSettings:
     try:
         return SimulationSettings(**settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        known = ", ".join(SimulationSettings.model_fields)
-        raise InputError(
-            f"the simulated market's setting {name!r}: {first['msg']}; got {first['input']!r} (settings are {known})"
-        ) from error
+        _, sentence = explain(error, SimulationSettings, settings)
+        raise InputError(f"the simulated market: {sentence}") from error
 
 
 def _lives(settings: SimulationSettings) -> IntArray:

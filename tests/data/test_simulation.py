@@ -97,12 +97,12 @@ def test_sizes_are_settings():
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"slot": 10}, "'slot'"),
-        ({"months": 1}, "'months'"),
-        ({"start": "1998/01"}, "'start'"),
-        ({"characteristics": 8}, "'characteristics'"),
-        ({"premia": (0.1, 0.2)}, "'premia"),
-        ({"score_persistence": (1.0,) * 9}, "'score_persistence"),
+        ({"slot": 10}, "slot"),
+        ({"months": 1}, "months"),
+        ({"start": "1998/01"}, "start"),
+        ({"characteristics": 8}, "characteristics"),
+        ({"premia": (0.1, 0.2)}, "premia"),
+        ({"score_persistence": (1.0,) * 9}, "score_persistence"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, named):
