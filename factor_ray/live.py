@@ -13,7 +13,7 @@ import pandas as pd
 
 from factor_ray import stages
 from factor_ray.console import Console
-from factor_ray.data.load import load, read_panel
+from factor_ray.data.load import join_factors, load, read_panel
 from factor_ray.data.macro_sources import read_macro
 from factor_ray.data.months import format_month, month_ends, parse_month
 from factor_ray.data.panel import Panel
@@ -133,9 +133,12 @@ def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = Non
         sources = (sources[0].model_copy(update={"path": str(macro_path)}),)
     macro, _, _ = read_macro(sources)
     raw = read_panel(experiment.data.model_copy(update={"path": str(panel_path)}), macro)
+    if experiment.data.factors:
+        raw, _ = join_factors(raw, experiment.data.factors)
     panel = prepare(raw, experiment.preprocess, characteristics=recipes[0]["characteristics"])
     targets = stages.on_rows_of(panel, raw, stages.targets_of(experiment, raw))
     store, tables = CellStore(run.cells), []
+    _tell_what_is_missing(panel_path, raw, panel, min(parse_month(recipe["window"]["test"][0]) for recipe in recipes))
     for recipe in recipes:
         first = parse_month(recipe["window"]["test"][0])
         if panel.months[-1] < first:
@@ -182,6 +185,22 @@ def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = Non
         raise InputError(f"{run.path} has no model that forecasts returns: there is nothing to predict")
     write_atomically(out, parquet(pd.concat(tables, ignore_index=True)))
     return out
+
+
+def _tell_what_is_missing(path: Path, raw: Panel, prepared: Panel, first: int) -> None:
+    """Warn where forecasts lack the history that a run's had, and of rows that preparation drops."""
+    console, new, last = Console(), max(first, int(raw.months[0])), int(raw.months[-1])
+    given, kept = (rows.stop - rows.start for rows in (raw.rows(new, last), prepared.rows(new, last)))
+    if raw.months[0] >= first:
+        console.warn(
+            f"{path} begins in {format_month(raw.months[0])}, with the months to be forecast: what earlier months "
+            "would fill in, and whether a firm's history suffices, is not known; give some years before"
+        )
+    if kept < given:
+        console.warn(
+            f"{given - kept} of {given} firm-months from {format_month(new)} on have no forecast: preparation drops "
+            "them (preprocess.universe, or firms without consensus so far)"
+        )
 
 
 def _recipe(name: str, selected: Mapping[str, Any]) -> Point:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
 from factor_ray.data.simulation import simulate
 from factor_ray.experiment import Experiment
-from factor_ray.live import predict
+from factor_ray.live import _tell_what_is_missing, predict
 from factor_ray.models.ipca import IPCA
 from factor_ray.run_directory import Run
 from factor_ray.runner.cells import CellStore
@@ -74,3 +75,17 @@ def test_targets_count_the_returns_of_firms_that_have_left_the_universe(tmp_path
     expected = [member.forecast(month).returns for month in view.forecast_months(months)]
     assert found["asset"].tolist() == ready.assets[ready.rows(*months)].tolist()
     np.testing.assert_allclose(found["prediction"], np.concatenate(expected), rtol=1e-5, atol=1e-8)
+
+
+def test_a_panel_without_history_and_firms_without_forecasts_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    panel = simulate(seed=3, slots=20, months=12, characteristics=9, consensus=0).panel
+    late = panel.between(int(panel.months[8]), int(panel.months[11]))
+    arrays = {"characteristics": late.characteristics[:5], "consensus": late.consensus[:5]}
+    few = late.kept(np.arange(5), (int(late.months[0]), int(late.months[-1])), late.characteristic_names, **arrays)
+    _tell_what_is_missing(Path("new.parquet"), late, few, int(late.months[0]))
+    said = " ".join(capsys.readouterr().err.split())
+    begins = "new.parquet begins in 1998-09, with the months to be forecast"
+    assert begins in said
+    assert f"{len(late) - 5} of {len(late)} firm-months from 1998-09 on have no forecast" in said
+    _tell_what_is_missing(Path("new.parquet"), panel, panel, int(late.months[0]))
+    assert capsys.readouterr().err == ""

@@ -78,7 +78,7 @@ def load(settings: AnySimulatedData | AnyFileData) -> Loaded:
         notes += _end_noted(source.path, parse_month(read["last_month"]), source.lag, panel)
     notes += panel.notes
     if settings.factors:
-        panel, own_notes = _with_factors(panel, settings.factors)
+        panel, own_notes = join_factors(panel, settings.factors)
         lineage["factors"] = {"files": [found for file in settings.factors for found in describe_files(file.path)]}
         notes += own_notes
     if not panel.has_risk_free:
@@ -100,8 +100,14 @@ def read_panel(settings: AnyFileData, macro: Macro | None) -> Panel:
     return french_portfolios(**chosen, macro=macro)
 
 
-def _with_factors(panel: Panel, files: Sequence[FactorFile]) -> tuple[Panel, list[str]]:
-    """Join observed factors by month; return the panel with them, and what is to be known of their files."""
+def join_factors(panel: Panel, files: Sequence[FactorFile]) -> tuple[Panel, list[str]]:
+    """Join observed factors by month; return the panel with them, and what is to be known of their files.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or if the factors cover too few of the panel's months.
+    """
     frame = observed_factors({file.path: file.columns for file in files})
     shared = np.isin(panel.months, to_months(frame.dropna().index))
     known = {file.path: to_months(frame[list(file.columns)].dropna(how="all").index) for file in files}

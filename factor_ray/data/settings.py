@@ -102,7 +102,8 @@ class FileData(BaseModel):
     )
     factors: tuple[FactorFile, ...] = Field(
         (),
-        description="Observed factor returns (qr_observed fits assets to them): files, each with its columns' units.",
+        description="Observed factor returns (observed_factors and qr_observed fit assets to them): files, each with "
+        "its columns' units.",
     )
 
     @property

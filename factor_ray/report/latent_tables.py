@@ -16,7 +16,7 @@ _KINDS = ("total", "predictive")
 
 
 def fits_table(contents: Contents) -> Table | None:
-    """Return total beside predictive R2 of every latent-factor model; None without one."""
+    """Return total beside predictive R2 of every factor model of mean returns; None without one."""
     panels = []
     for horizon in contents.horizons:
         labels = contents.models(horizon, "total")
@@ -29,12 +29,13 @@ def fits_table(contents: Contents) -> Table | None:
     columns += ["Predictive R², % (a forecast)", "Predictive vs hist. mean, %"]
     return Table(
         "fits",
-        "Latent factors: what they fit, and what they forecast",
+        "Factor models: what they fit, and what they forecast",
         [*columns, "Observations fitted", "Observations forecast", "Months"],
         panels,
         [
-            "Test months, R² against zero. Total: each month's factors are realised from its own returns, with "
-            "loadings known before; it says how well so many factors describe a month, grows with their number, and "
+            "Test months, R² against zero. Total: each month's factors are realised from its own returns (observed "
+            "factors: those that came), with loadings known before; it says how well so many factors describe a month, "
+            "grows with their number, and "
             "says nothing of what was known. Without own return: the factors that explain an asset are realised from "
             "all other assets (first member of what was selected), so that needless factors lower it. Predictive: "
             "factors are expected from those realised before. Only the latter may stand beside those of other models. "

@@ -21,7 +21,7 @@ from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, 
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.quantile.asset_months import AssetMonths, assets_of, rows_of
 from factor_ray.models.quantile.certificate import pinball
-from factor_ray.models.quantile.observed import observed_factor_loadings
+from factor_ray.models.quantile.observed import factors_ahead, observed_factor_loadings
 
 Floats = npt.NDArray[np.float64]
 
@@ -150,12 +150,7 @@ class FittedObserved:
 def _regressors(sample: Sample, months_T: npt.NDArray[np.int64], intercept: bool) -> Floats:
     """Compounded factor returns of months t + 1 to t + h for each month t; NaN where one is not known."""
     assert sample.history is not None
-    f_TF = sample.history.f_TF.astype(np.float64)
-    ahead_TH = months_T[:, None] + np.arange(1, sample.horizon + 1)
-    known_TH = ahead_TH < len(f_TF)
-    f_THF = np.where(known_TH[..., None], f_TF[np.minimum(ahead_TH, len(f_TF) - 1)], np.nan)
-    # A single month is taken as it stands: levels that are no returns stay what they are.
-    X_TR = f_THF[:, 0] if sample.horizon == 1 else np.prod(1.0 + f_THF, axis=1) - 1.0
+    X_TR = factors_ahead(sample.history.f_TF.astype(np.float64), months_T, sample.horizon)
     return np.column_stack([np.ones(len(X_TR)), X_TR]) if intercept else X_TR
 
 
