@@ -60,7 +60,8 @@ def require_targets(
                     raise InputError(
                         f"the window tested in {window.label()} has no {name} target at horizon {horizon}: no asset "
                         f"has a return over the {horizon} months after any of {format_month(months[0])}.."
-                        f"{format_month(months[1])}; move windows.first_train_end or check the returns there"
+                        f"{format_month(months[1])}; move windows.first_train_end, shorten target.horizon or check the "
+                        "returns there"
                     )
 
 

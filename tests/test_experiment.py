@@ -171,7 +171,7 @@ WRONG_VALUES = [
         11,
         "windows.scheme must be 'expanding', 'rolling' or 'single'; got 'growing'",
     ),
-    ("scheme: expanding", "scheme: rolling", 11, "windows: length (training months) belongs to the rolling scheme"),
+    ("scheme: expanding", "scheme: rolling", 11, "windows: rolling needs windows.length, its tr"),
     ("validation: 12", "validation: -1", 11, "windows.validation must be at least 0; got -1"),
     ("validation: 12", "validation: 1.5", 11, "windows.validation must be a whole number; got 1.5"),
     (
@@ -361,9 +361,9 @@ def table_config(file: Path | str, **sections: object) -> Experiment:
             {"first_train_end": "2020-01"},
             "windows.first_train_end 2020-01 with 24 validation months leaves no test month",
         ),
-        ({"first_train_end": "1990-01"}, "the window tested from 1992-02 has no complete training set"),
-        ({"first_train_end": "1999-06", "validation": 40}, "leaves no test month: the panel ends in 2001-04"),
-        ({"first_train_end": "1998-06", "validation": 2, "embargo": 20}, "has no complete training set"),
+        ({"first_train_end": "1990-01"}, "windows.first_train_end 1990-01 leaves the first window no comp"),
+        ({"first_train_end": "1999-06", "validation": 40}, "need at least 42 months"),
+        ({"first_train_end": "1998-06", "validation": 2, "embargo": 20}, "need at least 44 months"),
         ({"first_train_end": "1998-01", "validation": 6}, "has no training target at horizon 1"),
     ],
 )
@@ -630,6 +630,7 @@ BEYOND_A_SCHEMA = (
     "cbapm: dropout must",
     "cbapm: epochs must",
     "embargo: embargo must be",
+    "rolling needs windows.length",
     "low, high], two fin",
     "must be a finite number",
 )

@@ -88,7 +88,11 @@ class Windows(BaseModel):
                 f"step must equal test, so that every month is forecast once; got {self.step} and {self.test}"
             )
         if (self.scheme == "rolling") != (self.length is not None):
-            raise ValueError("length (training months) belongs to the rolling scheme, and to it alone")
+            raise ValueError(
+                "rolling needs windows.length, its training months"
+                if self.length is None
+                else f"length (training months) belongs to the rolling scheme; with {self.scheme} leave it out"
+            )
         return self
 
     @classmethod
@@ -147,14 +151,20 @@ class Windows(BaseModel):
             If the months do not hold one window.
         """
         first, last = int(months[0]), int(months[-1])
-        gap = self.gap(horizon)
-        end = parse_month(self.first_train_end)
-        starts = [end + self.validation + 1]
-        if starts[0] > last:
-            raise InputError(
-                f"windows.first_train_end {self.first_train_end} with {self.validation} validation months leaves no "
-                f"test month: the panel ends in {format_month(last)}; choose an earlier first_train_end"
+        gap, end = self.gap(horizon), parse_month(self.first_train_end)
+        earliest, latest = self._possible_ends(first, last, horizon)
+        if not earliest <= end <= latest:
+            spans = f"the panel has {format_month(first)}..{format_month(last)}"
+            wanting = (
+                f"with {self.validation} validation months leaves no test month"
+                if end > latest
+                else f"leaves the first window no complete training set at horizon {horizon} (embargo {gap})"
             )
+            raise InputError(
+                f"windows.first_train_end {self.first_train_end} {wanting}: {spans}; choose one from "
+                f"{format_month(earliest)} to {format_month(latest)}"
+            )
+        starts = [end + self.validation + 1]
         if self.scheme != "single":
             starts = list(range(starts[0], last + 1, self.test))
         return tuple(self._window(start, first, last, gap) for start in starts)
@@ -162,6 +172,7 @@ class Windows(BaseModel):
     def last_window(self, months: Sequence[int], horizon: int = 1) -> Window:
         """Return the window for live use: everything known at the last month's end, which is its one test month."""
         first, last = int(months[0]), int(months[-1])
+        self._possible_ends(first, last, horizon)
         return self._window(last, first, last, self.gap(horizon))
 
     def gap(self, horizon: int) -> int:
@@ -172,23 +183,39 @@ class Windows(BaseModel):
         """Whether training or validation targets reach past the first test month's formation."""
         return self.gap(horizon) < horizon - 1
 
+    def _possible_ends(self, first: int, last: int, horizon: int) -> MonthRange:
+        """Return the earliest and the latest ``first_train_end`` with which the months hold a window."""
+        gap, months = self.gap(horizon), last - first + 1
+        lost = gap * (2 if self.validation else 1)
+        shorter = [
+            *(["a shorter target.horizon"] if self.embargo == "auto" and gap else []),
+            *(["windows.embargo auto"] if gap > horizon - 1 else []),
+        ]
+        if self.length is not None and self.length <= lost:
+            raise InputError(
+                f"windows.length must be more than {lost} at horizon {horizon}, whose embargo of {gap} takes as many "
+                f"training months; got {self.length}: choose {' or '.join(['a longer one', *shorter])}"
+            )
+        training = self.length or lost + 1
+        needed = training + self.validation + 1
+        if months < needed:
+            fewer = [
+                *(["fewer windows.validation months"] if self.validation else []),
+                *(["a shorter windows.length"] if self.length is not None else []),
+            ]
+            raise InputError(
+                f"windows at horizon {horizon} need at least {needed} months ({training} of training with an embargo "
+                f"of {gap}, {self.validation} of validation, 1 of test); the panel has {months}: choose "
+                f"{' or '.join([*shorter, *fewer, 'a longer panel'])}"
+            )
+        return first + training - 1, last - self.validation - 1
+
     def _window(self, test_start: int, first: int, last: int, gap: int) -> Window:
         validation: MonthRange | None = None
         train_end = test_start - 1 - gap
         if self.validation:
             validation = (train_end - self.validation + 1, train_end)
             train_end = validation[0] - 1 - gap
-        train_start = first
-        if self.length is not None:
-            train_start = test_start - self.validation - self.length
-        if train_start < first or train_end < train_start:
-            wanting = (
-                f"start in {format_month(train_start)}" if train_start < first else f"end in {format_month(train_end)}"
-            )
-            raise InputError(
-                f"the window tested from {format_month(test_start)} has no complete training set: its training months "
-                f"would {wanting} (embargo {gap}) and the panel begins in {format_month(first)}; choose a later "
-                "first_train_end, fewer training or validation months or a smaller embargo"
-            )
+        train_start = first if self.length is None else test_start - self.validation - self.length
         test_end = last if self.scheme == "single" else min(test_start + self.test - 1, last)
         return Window(train=(train_start, train_end), validation=validation, test=(test_start, test_end))

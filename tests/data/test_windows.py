@@ -1,5 +1,7 @@
 """Windows as properties of a calendar: whatever the scheme, nothing is learned that is not known yet."""
 
+import re
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -173,12 +175,65 @@ def test_neurif_and_qcf_calendars():
 
 def test_a_calendar_without_a_window_says_what_to_change():
     months = range(parse_month("2000-01"), parse_month("2010-12") + 1)
-    with pytest.raises(InputError, match="leaves no test month: the panel ends in 2010-12; choose an earlier"):
+    with pytest.raises(InputError, match=r"12 validation .* 2000-01..2010-12; choose one from 2000-01 to 2009-11$"):
         Windows.expanding(first_train_end="2009-12", validation=12).split(months)
-    with pytest.raises(InputError, match=r"would end in 1998-08 \(embargo 11\) and the panel begins in 2000-01"):
+    with pytest.raises(InputError, match=r"horizon 12 \(embargo 11\): .*; choose one from 2001-11 to 2009-11$"):
         Windows.expanding(first_train_end="2000-06", validation=12).split(months, 12)
-    with pytest.raises(InputError, match=r"would start in 1999-06 \(embargo 0\) and the panel begins in 2000-01"):
+    with pytest.raises(InputError, match=r"horizon 1 \(embargo 0\): .*; choose one from 2001-01 to 2009-11$"):
         Windows.rolling(length=13, first_train_end="2000-06", validation=12).split(months)
+
+
+@given(calendars(embargo=st.one_of(st.just("auto"), st.integers(0, 15))), st.integers(-40, 40))
+@settings(deadline=None, max_examples=200)
+def test_the_ends_that_a_refusal_names_are_all_that_work(calendar, moved):
+    windows, months, horizon = calendar
+    earliest, latest = windows._possible_ends(months[0], months[-1], horizon)
+    end = parse_month(windows.first_train_end) + moved
+    other = windows.model_copy(update={"first_train_end": format_month(end)})
+    if earliest <= end <= latest:
+        first = other.split(months, horizon)[0]
+        assert months[0] <= first.train[0] <= first.train[1]
+        assert first.test[0] <= months[-1]
+    else:
+        with pytest.raises(InputError, match="choose one from"):
+            other.split(months, horizon)
+
+
+@pytest.mark.parametrize(
+    ("windows", "horizon", "sentence"),
+    [
+        (
+            Windows.expanding(first_train_end="2002-06", validation=500),
+            1,
+            "windows at horizon 1 need at least 502 months (1 of training with an embargo of 0, 500 of validation, 1 "
+            "of test); the panel has 90: choose fewer windows.validation months or a longer panel",
+        ),
+        (
+            Windows.expanding(first_train_end="2002-06", validation=12),
+            100,
+            "windows at horizon 100 need at least 212 months (199 of training with an embargo of 99, 12 of validation, "
+            "1 of test); the panel has 90: choose a shorter target.horizon or fewer windows.validation months or a "
+            "longer panel",
+        ),
+        (
+            Windows.expanding(first_train_end="2002-06", validation=0, embargo=90),
+            1,
+            "windows at horizon 1 need at least 92 months (91 of training with an embargo of 90, 0 of validation, 1 of "
+            "test); the panel has 90: choose windows.embargo auto or a longer panel",
+        ),
+        (
+            Windows.rolling(length=22, first_train_end="2002-06", validation=12),
+            12,
+            "windows.length must be more than 22 at horizon 12, whose embargo of 11 takes as many training months; got "
+            "22: choose a longer one or a shorter target.horizon",
+        ),
+    ],
+)
+def test_a_panel_that_no_end_suits_is_told_what_helps_without_looking_ahead(windows, horizon, sentence):
+    months = range(parse_month("1998-01"), parse_month("2005-06") + 1)
+    for lay in (windows.split, windows.last_window):
+        with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
+            lay(months, horizon)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +242,7 @@ def test_a_calendar_without_a_window_says_what_to_change():
         ({"first_train_end": "2010-13"}, "YYYY-MM"),
         ({"first_train_end": "2010-12", "step": 6, "test": 12}, "step must equal test"),
         ({"first_train_end": "2010-12", "length": 6}, "belongs to the rolling scheme"),
-        ({"first_train_end": "2010-12", "scheme": "rolling"}, "belongs to the rolling scheme"),
+        ({"first_train_end": "2010-12", "scheme": "rolling"}, "rolling needs windows.length"),
         ({"first_train_end": "2010-12", "embargo": -1}, "at least 0"),
         ({"first_train_end": "2010-12", "embargo": "none"}, "embargo"),
         ({"first_train_end": "2010-12", "validation": -1}, "validation"),
