@@ -54,12 +54,14 @@ def describe_plan(experiment: Experiment) -> str:
     windows = stages.lay_windows(experiment, panel)
     stages.require_targets(panel, stages.targets_of(experiment, panel), windows)
     stages.require_fittable(experiment, panel)
+    stages.require_macro_states(experiment.macro_state, panel, windows, experiment.search.seed)
     require_portfolios(experiment.portfolios, panel, windows)
     rows_within(panel, experiment.within)
     lines = [
         f"{experiment.name}: {len(panel):,} rows, {format_month(panel.months[0])}..{format_month(panel.months[-1])}, "
         f"{len(panel.characteristic_names)} characteristics, {len(panel.consensus_names)} consensus variables, "
         f"{0 if panel.macro is None else len(panel.macro.names)} macro series",
+        *_said_of_quantiles(experiment),
         *(f"note: {note}" for note in loaded.notes),
         "",
     ]
@@ -81,6 +83,16 @@ def describe_plan(experiment: Experiment) -> str:
         f"disk: about {disk / 1e6:.0f} MB in {experiment.directory} ({stored / 1e6:.0f} MB there already)",
     ]
     return "\n".join(lines)
+
+
+def _said_of_quantiles(experiment: Experiment) -> list[str]:
+    """A line on the levels of quantile models, or on levels that no model forecasts."""
+    given = "quantiles" in experiment.target.model_fields_set
+    names = [entry.name for entry in experiment.models if model(entry.name).forecasts == "quantile"]
+    if not names:
+        return ["note: target.quantiles is given and no model forecasts quantiles"] if given else []
+    levels = ", ".join(map(str, experiment.target.quantiles))
+    return [f"quantiles {levels}{'' if given else ' (default)'} for {', '.join(names)}"]
 
 
 def _described(windows: Sequence[Window]) -> list[str]:

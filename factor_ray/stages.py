@@ -85,6 +85,24 @@ def require_fittable(experiment: Experiment, panel: Panel) -> None:
             model(entry.name).require(space.first_point(), available)
 
 
+def require_macro_states(
+    settings: MacroStateSettings, panel: Panel, windows: Mapping[int, Sequence[Window]], seed: int
+) -> None:
+    """Refuse macro series of which a window's training months allow no state; an autoencoder is not trained for that.
+
+    Raises
+    ------
+    InputError
+        As the macro state says it.
+    """
+    if panel.macro is None or settings.kind == "none":
+        return
+    cheap = settings.model_copy(update={"kind": "raw"}) if settings.kind == "autoencoder" else settings
+    for window in (window for listed in windows.values() for window in listed):
+        months = _months_of(window, int(panel.months[0]))
+        fit_macro_states(cheap, panel.macro.values, [months], seeds=[seed])
+
+
 def macro_states(
     settings: MacroStateSettings,
     panel: Panel,
@@ -115,7 +133,7 @@ def macro_states(
         states = fit_macro_states(
             settings,
             values_TD,
-            [(_positions(w.train, first), _positions(w.validation, first)) for w in missing.values()],
+            [_months_of(window, first) for window in missing.values()],
             seeds=[macro_state_seed(seed, window) for window in missing.values()],
         )
         for (name, window), state in zip(missing.items(), states, strict=True):
@@ -249,6 +267,10 @@ def state_name(settings: MacroStateSettings, panel: Panel, window: Window, seed:
         "seed": seed,
     }
     return digest(identity)
+
+
+def _months_of(window: Window, first: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    return _positions(window.train, first), _positions(window.validation, first)
 
 
 def _positions(months: MonthRange | None, first: int) -> npt.NDArray[np.int64]:

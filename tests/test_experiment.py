@@ -421,6 +421,28 @@ def test_value_weights_need_market_caps(tmp_path):
     assert portfolio_weights(experiment.portfolios, panel) == "value"
 
 
+def test_a_macro_state_that_no_window_allows_is_refused_before_a_run():
+    values = yaml.safe_load(SIMULATED)
+    with pytest.raises(InputError, match=r"macro_state.dimension must be at most 17 for 18 .* 24 series; got 300"):
+        describe_plan(Experiment.model_validate(values | {"macro_state": {"kind": "pca", "dimension": 300}}))
+    describe_plan(Experiment.model_validate(values | {"macro_state": {"kind": "autoencoder", "dimension": 300}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "line"),
+    [
+        ("qcf", {}, "quantiles 0.05, 0.5, 0.95 (default) for qcf"),
+        ("qcf", {"quantiles": [0.1, 0.9]}, "quantiles 0.1, 0.9 for qcf"),
+        ("ipca", {"quantiles": [0.1, 0.9]}, "note: target.quantiles is given and no model forecasts quantiles"),
+        ("ipca", {}, None),
+    ],
+)
+def test_the_plan_says_which_quantiles_are_forecast(name, target, line):
+    values = yaml.safe_load(SIMULATED) | {"models": [{"name": name}], "target": target}
+    said = describe_plan(Experiment.model_validate(values)).splitlines()
+    assert [found for found in said if "quantiles" in found] == ([] if line is None else [line])
+
+
 def test_a_job_wants_absolute_paths(monkeypatch, tmp_path):
     relative = build(GOOD)
     relative.require_readable_paths()
