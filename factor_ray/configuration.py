@@ -60,7 +60,13 @@ class Configuration:
             return make()
         except ValidationError as error:
             path, sentence = explain(error, settings, self.values)
-            raise InputError(f"{self.where(path)}: {sentence}") from error
+            raise InputError(f"{self._blamed(path)}: {sentence}") from error
+
+    def _blamed(self, path: KeyPath) -> str:
+        """Say where a refused key stands, and which overrides beside or below it may have made the conflict."""
+        where = self.where(path)
+        near = [written for key, written in self.overrides.items() if len(key) > 1 and key[:-1] == path[: len(key) - 1]]
+        return where if not near or where in near else f"{where} with {', '.join(near)}"
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:

@@ -80,14 +80,16 @@ def explain(error: ValidationError, settings: type[BaseModel], values: Any) -> t
     key = dotted(path) or "the configuration"
     models = _models_at(settings, chosen["loc"][:-1])
     if chosen["type"] == _UNKNOWN:
-        return path, f"unknown key {key}; {nearest(str(path[-1]), _keys_of(models))}"
+        elsewhere = _elsewhere(path, models, _models_at(settings, path[:-1]))
+        return path, f"unknown key {key}; {elsewhere or nearest(str(path[-1]), _keys_of(models))}"
     if chosen["type"] == "missing":
         return path, f"{key} is required: add it{_misspelt(path, values, _keys_of(models))}"
     if chosen["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return _wrong_tag(path, chosen, _models_at(settings, chosen["loc"]))
     if chosen["type"] == "value_error":
         sentence = chosen["msg"].removeprefix("Value error, ")
-        return path, f"{key}: {sentence}" + ("" if "got " in sentence else f"; got {shown(chosen['input'])}")
+        said = "got " in sentence or isinstance(chosen["input"], Mapping)
+        return path, (f"{key}: " if path else "") + sentence + ("" if said else f"; got {shown(chosen['input'])}")
     alternatives = [
         one for one in errors if _written_path(one, values) == path and len(one["loc"]) == len(chosen["loc"])
     ]
@@ -152,6 +154,17 @@ def _wrong_tag(path: KeyPath, error: ErrorDetails, models: Sequence[type[BaseMod
     return path, f"{dotted((*path, tag))} is required: add it, one of {', '.join(tags)}"
 
 
+def _elsewhere(path: KeyPath, chosen: Sequence[type[BaseModel]], all_: Sequence[type[BaseModel]]) -> str | None:
+    """Say with which other sources an unknown key would be known; None where it would be with none."""
+    owners = [_tag_of(model) for model in all_ if model not in chosen and path[-1] in _keys_of([model])]
+    tags = [tag for tag in owners if tag is not None]
+    own = [tag for tag in map(_tag_of, chosen) if tag is not None]
+    if not tags or not own:
+        return None
+    name, value = own[0]
+    return f"{dotted((*path[:-1], name))} {value} has none, {path[-1]} belongs to {', '.join(tag for _, tag in tags)}"
+
+
 def _misspelt(path: KeyPath, values: Any, known: Sequence[str]) -> str:
     at = values
     for part in path[:-1]:
@@ -169,7 +182,7 @@ def _models_at(settings: type[BaseModel], location: Sequence[str | int]) -> list
         if fields:
             models = list(dict.fromkeys(nested for info in fields for nested in _models_in(info.annotation)))
         else:
-            models = [model for model in models if _has_tag(model, part)] or models
+            models = [model for model in models if (_tag_of(model) or ("", ""))[1] == part] or models
     return models
 
 
@@ -179,9 +192,12 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in _models_in(argument)]
 
 
-def _has_tag(model: type[BaseModel], tag: str | int) -> bool:
-    annotations = [info.annotation for info in model.model_fields.values()]
-    return any(get_origin(found) is Literal and get_args(found) == (tag,) for found in annotations)
+def _tag_of(model: type[BaseModel]) -> tuple[str, str] | None:
+    """Return the key, and its one value, by which a model is told from the others that may stand in its place."""
+    for name, info in model.model_fields.items():
+        if get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1:
+            return name, str(get_args(info.annotation)[0])
+    return None
 
 
 def _keys_of(models: Sequence[type[BaseModel]]) -> list[str]:

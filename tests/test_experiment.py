@@ -287,6 +287,46 @@ def test_an_override_is_named_instead_of_a_line(tmp_path):
         Experiment.from_yaml(file, ["models.0.dropuot=0.5"])
 
 
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (
+            "windows.scheme=rolling",
+            "line 11 with --set windows.scheme: windows: rolling needs windows.length, its train",
+        ),
+        ("windows.length=12", "line 11 with --set windows.length: windows: length (training months) belongs to the r"),
+        ("models.0.dropout=0.5", "line 19 with --set models.0.dropout: dropout is both fixed and searched: keep one"),
+    ],
+)
+def test_a_conflict_that_an_override_makes_names_both_places(tmp_path, override, sentence):
+    file = tmp_path / "run.yaml"
+    file.write_text(GOOD)
+    with pytest.raises(InputError) as refused:
+        Experiment.from_yaml(file, [override, "name=other"])
+    assert str(refused.value).startswith(f"{file}, {sentence}")
+    assert "{" not in str(refused.value)
+
+
+def test_a_key_of_another_source_is_told_from_a_misspelt_one(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(SIMULATED)
+    with pytest.raises(InputError) as refused:
+        Experiment.from_yaml(file, ["data.path=panel.parquet"])
+    assert str(refused.value) == (
+        "--set data.path: unknown key data.path; data.source simulated has none, path belongs to table, french, "
+        "daily_prices"
+    )
+    with pytest.raises(InputError, match=r"data.slot; did you mean slots\?$"):
+        Experiment.from_yaml(file, ["data.slot=3"])
+
+
+def test_a_rule_between_hyperparameters_is_told_without_the_configuration():
+    with pytest.raises(InputError) as refused:
+        build(changed("{name: cbapm, hidden: [4], epochs: 2}", "{name: patchtst, width: 9, heads: 2}", SIMULATED))
+    said = "run.yaml, line 6: patchtst: width must be a multiple of heads; got width 9 and heads 2: take width 8"
+    assert str(refused.value) == said
+
+
 def test_huge_values_are_shown_in_brief():
     with pytest.raises(InputError) as refused:
         build(changed("slots: 2", f"slots: {'x' * 100_000}"))
