@@ -186,27 +186,28 @@ class Windows(BaseModel):
     def _possible_ends(self, first: int, last: int, horizon: int) -> MonthRange:
         """Return the earliest and the latest ``first_train_end`` with which the months hold a window."""
         gap, months = self.gap(horizon), last - first + 1
-        lost = gap * (2 if self.validation else 1)
-        shorter = [
-            *(["a shorter target.horizon"] if self.embargo == "auto" and gap else []),
-            *(["windows.embargo auto"] if gap > horizon - 1 else []),
-        ]
-        if self.length is not None and self.length <= lost:
+        sets = 2 if self.validation else 1
+        training = self.length or sets * gap + 1
+        if training <= sets * gap:
             raise InputError(
-                f"windows.length must be more than {lost} at horizon {horizon}, whose embargo of {gap} takes as many "
-                f"training months; got {self.length}: choose {' or '.join(['a longer one', *shorter])}"
+                f"windows.length must be more than {sets * gap} at horizon {horizon}, whose embargo of {gap} takes as "
+                f"many training months; got {training}: choose a longer one"
+                + (" or a shorter target.horizon" if self.embargo == "auto" else "")
             )
-        training = self.length or lost + 1
         needed = training + self.validation + 1
         if months < needed:
-            fewer = [
-                *(["fewer windows.validation months"] if self.validation else []),
-                *(["a shorter windows.length"] if self.length is not None else []),
-            ]
+            least, auto = self.length or 1, self.length or sets * (horizon - 1) + 1
+            helps = {
+                "a shorter target.horizon": self.embargo == "auto" and gap > 0 and least + self.validation < months,
+                "windows.embargo auto": gap > horizon - 1 and auto + self.validation < months,
+                "fewer windows.validation months": self.validation > 0 and (self.length or gap + 1) < months,
+                "a shorter windows.length": self.length is not None and sets * gap + 1 + self.validation < months,
+                "a longer panel": True,
+            }
             raise InputError(
                 f"windows at horizon {horizon} need at least {needed} months ({training} of training with an embargo "
                 f"of {gap}, {self.validation} of validation, 1 of test); the panel has {months}: choose "
-                f"{' or '.join([*shorter, *fewer, 'a longer panel'])}"
+                f"{' or '.join(remedy for remedy, does in helps.items() if does)}"
             )
         return first + training - 1, last - self.validation - 1
 

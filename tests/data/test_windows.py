@@ -212,14 +212,20 @@ def test_the_ends_that_a_refusal_names_are_all_that_work(calendar, moved):
             Windows.expanding(first_train_end="2002-06", validation=12),
             100,
             "windows at horizon 100 need at least 212 months (199 of training with an embargo of 99, 12 of validation, "
-            "1 of test); the panel has 90: choose a shorter target.horizon or fewer windows.validation months or a "
-            "longer panel",
+            "1 of test); the panel has 90: choose a shorter target.horizon or a longer panel",
         ),
         (
             Windows.expanding(first_train_end="2002-06", validation=0, embargo=90),
             1,
             "windows at horizon 1 need at least 92 months (91 of training with an embargo of 90, 0 of validation, 1 of "
             "test); the panel has 90: choose windows.embargo auto or a longer panel",
+        ),
+        (
+            Windows.rolling(length=80, first_train_end="2002-06", validation=12),
+            1,
+            "windows at horizon 1 need at least 93 months (80 of training with an embargo of 0, 12 of validation, 1 of "
+            "test); the panel has 90: choose fewer windows.validation months or a shorter windows.length or a longer "
+            "panel",
         ),
         (
             Windows.rolling(length=22, first_train_end="2002-06", validation=12),
