@@ -26,7 +26,7 @@ from factor_ray.run_directory import Run
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
 from factor_ray.runner.space import Space
-from factor_ray.within import rows_within
+from factor_ray.within import require_within
 
 _MEMORY_OF_A_WORKER = 0.6e9  # a process with torch and Ray, without the panel, which is shared
 _PROBED_EPOCHS = 2
@@ -56,7 +56,7 @@ def describe_plan(experiment: Experiment) -> str:
     stages.require_fittable(experiment, panel)
     stages.require_macro_states(experiment.macro_state, panel, windows, experiment.search.seed)
     require_portfolios(experiment.portfolios, panel, windows)
-    rows_within(panel, experiment.within)
+    require_within(panel, experiment.within, windows)
     lines = [
         f"{experiment.name}: {len(panel):,} rows, {format_month(panel.months[0])}..{format_month(panel.months[-1])}, "
         f"{len(panel.characteristic_names)} characteristics, {len(panel.consensus_names)} consensus variables, "

@@ -27,7 +27,7 @@ def rows_within(panel: Panel, universes: Mapping[str, Universe]) -> dict[str, Bo
     Raises
     ------
     InputError
-        Naming the universe, if the panel lacks a column that it needs or no row is inside.
+        Naming the universe, if the panel lacks a column that it needs.
     """
     found = {}
     for name, universe in universes.items():
@@ -35,7 +35,6 @@ def rows_within(panel: Panel, universes: Mapping[str, Universe]) -> dict[str, Bo
             found[name], _ = universe_rows(panel, universe)
         except InputError as error:
             raise InputError(str(error).replace("preprocess.universe", f"within.{name}")) from error
-        _require_some(found[name], name, "month")
     return found
 
 
@@ -49,7 +48,11 @@ def require_within(panel: Panel, universes: Mapping[str, Universe], windows: Map
     """
     rows = rows_tested(panel, windows)
     for name, inside_N in rows_within(panel, universes).items():
-        _require_some(inside_N[rows], name, "test month")
+        if not inside_N[rows].any():
+            raise InputError(
+                f"within.{name} must hold an asset in some test month, and none passes its filters: check their values "
+                "against the data, or leave the universe out"
+            )
 
 
 def measure_within(
@@ -97,11 +100,3 @@ def measure_within(
         formed = form_portfolios(panel, part, next_return_N, settings)
         measured["long_short"] = measure_portfolios(formed, settings.costs)["long_short"]
     return measured
-
-
-def _require_some(inside_N: BoolArray, name: str, month: str) -> None:
-    if not inside_N.any():
-        raise InputError(
-            f"within.{name} must hold an asset in some {month}, and none passes its filters: check their values "
-            "against the data, or leave the universe out"
-        )

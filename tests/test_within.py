@@ -73,10 +73,9 @@ def test_a_universe_without_rows_is_refused_by_its_name(panel):
     listed = Panel(panel.table.append_column("exchange", pa.array(labels, type=pa.string())), panel.macro)
     windows = {1: Windows(first_train_end="1999-03", validation=2, test=3).split(panel.months.tolist(), 1)}
     require_within(listed, {"nasdaq": Universe(exchange=("Q",))}, windows)
-    with pytest.raises(InputError, match=r"^within\.typo must hold an asset in some month, and none passes"):
-        rows_within(listed, {"typo": Universe(exchange=("NYS",))})
-    with pytest.raises(InputError, match=r"^within\.nyse must hold an asset in some test month, and none passes"):
-        require_within(listed, {"nyse": Universe(exchange=("N",))}, windows)
+    for name, exchange in (("typo", "NYS"), ("nyse", "N")):
+        with pytest.raises(InputError, match=rf"^within\.{name} must hold an asset in some test month, and none passes"):
+            require_within(listed, {name: Universe(exchange=(exchange,))}, windows)
 
 
 def test_of_a_universe_that_preparation_has_emptied_nothing_is_measured(panel):
