@@ -74,7 +74,9 @@ def test_a_universe_without_rows_is_refused_by_its_name(panel):
     windows = {1: Windows(first_train_end="1999-03", validation=2, test=3).split(panel.months.tolist(), 1)}
     require_within(listed, {"nasdaq": Universe(exchange=("Q",))}, windows)
     for name, exchange in (("typo", "NYS"), ("nyse", "N")):
-        with pytest.raises(InputError, match=rf"^within\.{name} must hold an asset in some test month, and none passes"):
+        with pytest.raises(
+            InputError, match=rf"^within\.{name} must hold an asset in some test month, and none passes"
+        ):
             require_within(listed, {name: Universe(exchange=(exchange,))}, windows)
 
 
