@@ -39,7 +39,7 @@ TABLES = (
 
 # Without the measures a run has no results: they are written last and removed first.
 _RESULTS = ("metrics.json", "selection.json", "live.json", "report.html", *(f"{name}.parquet" for name in TABLES))
-_WHERE_IT_IS = ("name", "output")
+_WHERE_AND_BY_WHAT = ("name", "output", "compute", "tracking")
 
 
 @dataclass(frozen=True)
@@ -283,6 +283,6 @@ def try_writing(folder: Path) -> None:
 
 
 def _run_on(description: Mapping[str, Any]) -> str:
-    """What was run on what, wherever the run is kept."""
-    experiment = {key: value for key, value in description["experiment"].items() if key not in _WHERE_IT_IS}
+    """What was run on what data, wherever the run is kept and whatever machines did it."""
+    experiment = {key: value for key, value in description["experiment"].items() if key not in _WHERE_AND_BY_WHAT}
     return json.dumps([experiment, description["data"]], sort_keys=True)

@@ -98,6 +98,21 @@ def require_known_targets(train: Sample, validation: Sample) -> None:
             )
 
 
+def require_observed_factors(name: str, available: Available) -> None:
+    """Refuse data without observed factors for a model that needs them.
+
+    Raises
+    ------
+    InputError
+        Naming the model and the key.
+    """
+    if available.factors == 0:
+        raise InputError(
+            f"{name} needs observed factors, and the data have none: name their files in data.factors, as in "
+            "[{path: factors.csv, columns: {Mkt-RF: percent, SMB: percent}}], or leave the model out"
+        )
+
+
 @dataclass(frozen=True)
 class Fit:
     """One member, fitted.

@@ -314,7 +314,7 @@ def history_of(sample: Sample) -> History:
         If it has none.
     """
     if sample.history is None:
-        raise InputError("a latent-factor model needs samples with a history; got one without: cut it by WindowView")
+        raise InputError("a factor model needs samples with a history; got one without: cut it by WindowView")
     return sample.history
 
 

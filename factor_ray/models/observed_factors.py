@@ -25,10 +25,11 @@ from factor_ray.models.base import (
     Weights,
     checked,
     require_known_targets,
+    require_observed_factors,
     shape,
 )
 from factor_ray.models.estimator import Estimator
-from factor_ray.models.latent import months_of
+from factor_ray.models.latent import history_of, months_of
 from factor_ray.models.quantile.asset_months import assets_of, rows_of
 from factor_ray.models.quantile.observed import factors_ahead
 
@@ -90,11 +91,7 @@ class ObservedFactorModel(Estimator):
         """
         super().require(point, available)
         settings = checked(point, ObservedFactorSettings)
-        if available.factors == 0:
-            raise InputError(
-                "observed_factors needs observed factors, and the data have none: name their files in data.factors, "
-                "as in [{path: factors.csv, columns: {Mkt-RF: percent, SMB: percent}}], or leave the model out"
-            )
+        require_observed_factors(cls.name, available)
         if max(settings.columns, default=0) > available.factors:
             raise InputError(
                 f"observed_factors: columns must be among the {available.factors} that data.factors names, counted "
@@ -159,7 +156,7 @@ class FittedFactorModel:
 
     def forecast(self, month: Sample) -> Prediction:
         """Forecast a month's rows, factors at the mean known at its end; NaN for assets without betas."""
-        history, t = _history(month), int(month.month_N[0])
+        history, t = history_of(month), int(month.month_N[0])
         f_TF = _factors(self.settings, history)[max(history.first, 0) : t + 1]
         past_TF = factors_ahead(f_TF, np.arange(-1, len(f_TF) - month.horizon), month.horizon)
         known_TF = past_TF[np.isfinite(past_TF).all(axis=1)]
@@ -169,7 +166,7 @@ class FittedFactorModel:
     def total(self, month: Sample) -> npt.NDArray[np.float32]:
         """Return what the factors that came make of a month's rows; NaN for assets without betas."""
         t = int(month.month_N[0])
-        betas_NF = _betas(self.settings, _history(month), assets_of(month), t)
+        betas_NF = _betas(self.settings, history_of(month), assets_of(month), t)
         return np.asarray(betas_NF @ _ahead(self.settings, month, t), dtype=np.float32)
 
     def describe(self) -> None:
@@ -224,7 +221,7 @@ def _loss_ratio(settings: ObservedFactorSettings, validation: Sample) -> float:
     asset_N, estimated, squares, errors = assets_of(validation), False, 0.0, 0.0
     for month, rows in months_of(validation.month_N):
         y_N = validation.y_N[rows].astype(np.float64)
-        betas_NF = _betas(settings, _history(validation), asset_N[rows], month)
+        betas_NF = _betas(settings, history_of(validation), asset_N[rows], month)
         fit_N = betas_NF @ _ahead(settings, validation, month)
         known_N = np.isfinite(y_N)
         estimated |= bool(np.isfinite(betas_NF).any())
@@ -240,7 +237,7 @@ def _loss_ratio(settings: ObservedFactorSettings, validation: Sample) -> float:
 
 def _ahead(settings: ObservedFactorSettings, sample: Sample, month: int) -> Floats:
     """The factors that came in the months that a month's targets cover (F,); NaN where one is not known."""
-    f_TF = _factors(settings, _history(sample))
+    f_TF = _factors(settings, history_of(sample))
     return np.asarray(factors_ahead(f_TF, np.array([month]), sample.horizon)[0])
 
 
@@ -267,8 +264,3 @@ def _factors(settings: ObservedFactorSettings, history: History) -> Floats:
         )
     columns = [column - 1 for column in settings.columns] or list(range(there))
     return history.f_TF[:, columns].astype(np.float64)
-
-
-def _history(sample: Sample) -> History:
-    assert sample.history is not None
-    return sample.history

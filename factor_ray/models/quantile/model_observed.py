@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from factor_ray.data.sample import AssetArray, Sample
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Prediction, Weights, checked, shape
+from factor_ray.models.base import (
+    Available,
+    Fit,
+    Hyperparameters,
+    Prediction,
+    Weights,
+    checked,
+    require_observed_factors,
+    shape,
+)
 from factor_ray.models.estimator import Estimator
 from factor_ray.models.quantile.asset_months import AssetMonths, assets_of, rows_of
 from factor_ray.models.quantile.certificate import pinball
@@ -58,11 +67,7 @@ class ObservedFactors(Estimator):
         """
         super().require(point, available)
         settings = checked(point, ObservedSettings)
-        if available.factors == 0:
-            raise InputError(
-                "qr_observed needs observed factors, and the data have none: name their files in data.factors, as in "
-                "[{path: factors.csv, columns: {Mkt-RF: percent, SMB: percent}}], or leave the model out"
-            )
+        require_observed_factors(cls.name, available)
         coefficients = available.factors + settings.intercept
         if settings.least < coefficients:
             raise InputError(
