@@ -129,6 +129,17 @@ def test_a_spoilt_file_names_what_writes_it_again(run: Run, name: str, content: 
         getattr(run, name)
 
 
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_spoilt_measures_are_refused_by_what_shows_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    run.write("metrics.json", b"{")
+    assert call(monkeypatch, command, run.path) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"factor-ray: {run.path}/metrics.json is not what the run wrote there (")
+    assert said.endswith(f": write it again with `factor-ray resume {run.path}`\n")
+
+
 def test_a_run_whose_results_were_removed_is_not_finished(run: Run) -> None:
     run.note_status(stage="done", planned=1, reused=0, fitted=1, started=0.0)
     assert "finished; report: " in describe_status(run)

@@ -15,6 +15,7 @@ import yaml
 
 from factor_ray.errors import InputError
 from factor_ray.report.labels import MARKET, Label, families_of
+from factor_ray.run_directory import Run
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,11 @@ def read_contents(directory: Path) -> Contents:
     Raises
     ------
     InputError
-        If a file is missing: the run is not finished, or the directory is not a run.
+        If a file is missing: the run is not finished, or the directory is not a run; or if its measures are spoilt.
     """
     return Contents(
         description=yaml.safe_load(_text(directory, "experiment.yaml")),
-        metrics=json.loads(_text(directory, "metrics.json")),
+        metrics=Run(directory).metrics,
         portfolios=pd.read_parquet(_existing(directory, "portfolios.parquet")),
         coefficients=pd.read_parquet(_existing(directory, "coefficients.parquet")),
         trials=_with_levels(pd.read_parquet(_existing(directory, "trials.parquet"))),
