@@ -16,6 +16,7 @@ from factor_ray.data.panel_rules import Frequency
 from factor_ray.data.simulation import simulate
 from factor_ray.data.sources.cbapm_variables import cbapm_names, cbapm_variables
 from factor_ray.data.synthetic_macro import SERIES, write_fred_md, write_goyal_welch
+from factor_ray.errors import WorkError
 
 Size = Literal["small", "paper"]
 
@@ -48,8 +49,12 @@ def write_openap(folder: Path, *, size: Size = "small", seed: int = 0) -> list[P
         and delisting returns), ``french.csv`` (Mkt-RF and RF), ``fred_md.csv`` (115 series with transform codes) and
         ``goyal_welch.csv`` (the parts of the eight predictors). Read with a macro lag of 1 month, they are the
         simulated market; what is priced is reported monthly, so that reporting lags do not hide it.
+
+    Raises
+    ------
+    WorkError
+        If the disk is full or not writable.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     market = simulate(
         seed=seed, slots=_SLOTS[size], months=_MONTHS, start="1994-01", characteristics=114, macro_series=len(SERIES)
     )
@@ -57,13 +62,20 @@ def write_openap(folder: Path, *, size: Size = "small", seed: int = 0) -> list[P
     rows = _firms_of(panel, PAPER_ROWS) if size == "paper" else np.arange(len(panel))
     assert panel.macro is not None
     rate_T = _rates(len(panel.months))
+    signals, returns, rates = _signals(panel, rows), _crsp(panel, rows, rate_T, seed), _french(panel, rate_T)
     files = [folder / name for name in ("signals.parquet", "crsp.parquet", "french.csv")]
-    _signals(panel, rows).write_parquet(files[0])
-    _crsp(panel, rows, rate_T, seed).write_parquet(files[1])
-    files[2].write_text(_french(panel, rate_T), encoding="utf-8")
     macro = folder / "fred_md.csv", folder / "goyal_welch.csv"
-    write_fred_md(macro[0], panel.macro, lag=1)
-    write_goyal_welch(macro[1], panel.macro, lag=1)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        signals.write_parquet(files[0])
+        returns.write_parquet(files[1])
+        files[2].write_text(rates, encoding="utf-8")
+        write_fred_md(macro[0], panel.macro, lag=1)
+        write_goyal_welch(macro[1], panel.macro, lag=1)
+    except (OSError, pl.exceptions.ComputeError) as error:  # polars wraps what the system refuses it
+        raise WorkError(
+            f"the files in {folder} cannot be written ({error}): free space or mend its permissions, then start again"
+        ) from error
     return [*files, *macro]
 
 

@@ -157,8 +157,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise WorkError(
-            f"{path} cannot be written ({error.strerror or error}): free space or mend its permissions, then resume "
-            "the run; what was stored before is kept"
+            f"{path} cannot be written ({error.strerror or error}): free space or mend its permissions, then start "
+            "again; what was written before is kept"
         ) from error
 
 

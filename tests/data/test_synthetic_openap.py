@@ -12,6 +12,7 @@ from factor_ray.data.simulation import simulate
 from factor_ray.data.sources.cbapm_variables import cbapm_names
 from factor_ray.data.synthetic_macro import SERIES
 from factor_ray.data.synthetic_openap import PAPER_ROWS, _firms_of, write_openap
+from factor_ray.errors import WorkError
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,10 @@ def test_as_many_rows_as_the_paper_are_whole_firms() -> None:
     whole = dict(zip(*np.unique(panel.assets, return_counts=True), strict=True))
     assert sum(counts[firm] < whole[firm] for firm in counts) <= 1
     assert PAPER_ROWS == 605_722
+
+
+@pytest.mark.parametrize("name", ["signals.parquet", "french.csv"])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(WorkError, match=rf"^the files in {tmp_path} cannot be written \(.*No space left.*\): "):
+        write_openap(tmp_path)

@@ -242,7 +242,11 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(store, monkeypatch):
 def test_a_full_disk_where_even_the_clean_up_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EROFS, "read-only")))
     full_disk(monkeypatch, after=1)
-    with pytest.raises(WorkError, match=r"cannot be written \(No space left on device\)"):
+    with pytest.raises(
+        WorkError,
+        match=r"/file cannot be written \(No space left on device\): free space or mend its permissions, then start "
+        "again; what was written before is kept$",
+    ):
         write_atomically(tmp_path / "file", b"content")
 
 
