@@ -167,10 +167,11 @@ from factor_ray.runner.cells import CellStore
 
 store, k = CellStore(Path(sys.argv[1])), 0
 weights = {"w": np.ones(250_000, dtype=np.float32)}
-print("ready", flush=True)
 while True:
     store.write(f"{k % 50:032x}", Fit(weights, {"selection": float(k % 50)}), {})
     k += 1
+    if k == 1:
+        print("ready", flush=True)
 """
 
 
