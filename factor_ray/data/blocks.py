@@ -32,6 +32,8 @@ from factor_ray.data.windows import MonthRange
 from factor_ray.data.within_month import filled_with_mean, ranked, standardised, winsorised
 from factor_ray.errors import InputError
 
+UNKNOWN = "unknown.months."
+
 _DELAYS = {"monthly": 0, "quarterly": 3, "half-yearly": 6, "annual": 6, "biennial": 6}
 _CONSENSUS_DELAY = 6
 _ROWS_AT_ONCE = 4096  # of whole firms: what is worked on stays in the cache
@@ -159,7 +161,8 @@ def prepare_months(
     Returns
     -------
     Panel, Counter
-        The rows of ``months`` that are kept, and what was counted on the way.
+        The rows of ``months`` that are kept, and what was counted on the way; behind ``UNKNOWN`` and its name the
+        months in which a raw characteristic is known of no asset, which only :func:`prepare` may judge.
     """
     span = panel.rows(*months)
     own = [_in_panel_order(block, span) for block in blocks]
@@ -169,7 +172,9 @@ def prepare_months(
     ready_nC = np.empty((count, len(plan.lags_C)), dtype=np.float32)
     edges = panel.offsets[np.searchsorted(panel.months, months[0]) :][: months[1] - months[0] + 2]
     starts = sum((np.searchsorted(held_n, edges) for held_n, _ in own), np.zeros(len(edges), dtype=np.int64))
-    fill_P, fill_C = plan.settings.impute != "none", plan.settings.consensus == "impute"
+    raw = plan.settings.keeps_raw
+    fill_P, fill_C = raw or plan.settings.impute != "none", plan.settings.consensus == "impute"
+    names = [panel.characteristic_names[position] for position in kept]
 
     def prepare_month(number: int) -> Counter[str]:
         tally, to = Counter[str](), slice(int(starts[number]), int(starts[number + 1]))
@@ -178,13 +183,14 @@ def prepare_months(
         values_mP = values_mP if len(kept) == values_mP.shape[1] else values_mP[:, list(kept)]
         ready_nP[to] = _scaled(values_mP, plan.settings, fill_P, tally, "characteristics")
         ready_nC[to] = _scaled(values_mC, plan.settings, fill_C, tally, "consensus")
+        if raw and len(block_m):
+            tally.update(UNKNOWN + names[position] for position in np.flatnonzero(np.isnan(ready_nP[to]).all(axis=0)))
         return tally
 
     with ThreadPoolExecutor(threads) as pool:
         tally = sum(pool.map(prepare_month, range(len(edges) - 1)), Counter[str]())
     if tally["characteristics.missing"]:
-        np.copyto(ready_nP, 0.0, where=np.isnan(ready_nP))
-    names = [panel.characteristic_names[position] for position in kept]
+        np.copyto(ready_nP, 0.0, where=np.isnan(ready_nP))  # the centre of ranks and of what is standardised
     return panel.kept(rows_n, months, names, characteristics=ready_nP, consensus=ready_nC), tally
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from factor_ray.data.blocks import Plan, plan_preparation, prepare_firms, prepare_months
+from factor_ray.data.blocks import UNKNOWN, Plan, plan_preparation, prepare_firms, prepare_months
 from factor_ray.data.months import format_month
 from factor_ray.data.panel import Panel
 from factor_ray.data.preprocess import Preprocess
@@ -115,7 +115,7 @@ def describe_preparation(
     Raises
     ------
     InputError
-        If no row is left.
+        If no row is left, or nothing can stand in for a raw characteristic in some month.
     """
     settings = plan.settings
     if tally["rows.kept"] == 0:
@@ -123,6 +123,7 @@ def describe_preparation(
             f"preprocess leaves no row of {len(panel)}: the universe left out {sum(left_out.values())}, firms without "
             f"consensus {tally['rows.unscreened']}; loosen preprocess.universe or set preprocess.screen to none"
         )
+    _require_known(panel, plan, tally)
     census = reduce(Census.__add__, censuses)
     kept_P = np.array([name not in dropped for name in panel.characteristic_names], dtype=bool)
     lags = dict(zip((*panel.characteristic_names, *panel.consensus_names), plan.lags.tolist(), strict=True))
@@ -139,6 +140,20 @@ def describe_preparation(
         "values": {"characteristics": _values(plan, kept_P, census, tally), "consensus": _consensus(plan, tally)},
         "scale": "rank" if settings.rank else "standardise" if settings.standardise else "none",
     }
+
+
+def _require_known(panel: Panel, plan: Plan, tally: Counter[str]) -> None:
+    """Refuse raw characteristics that some month knows of no asset: no number is neutral on a scale that is unknown."""
+    for name, lag in zip(panel.characteristic_names, plan.lags_P.tolist(), strict=True):
+        if months := tally[UNKNOWN + name]:
+            remedy = (
+                f"lag it in the file and set preprocess.lags.{name} to 0" if lag else "leave it or these months out"
+            )
+            raise InputError(
+                f"{name}{f', delayed by {lag} months,' if lag else ''} is known of no asset in {months} of "
+                f"{len(panel.months)} months, and nothing stands in for raw values there: {remedy}, or set "
+                "preprocess.rank or preprocess.standardise to true"
+            )
 
 
 def _values(plan: Plan, kept_P: npt.NDArray[np.bool_], census: Census, tally: Counter[str]) -> dict[str, int]:

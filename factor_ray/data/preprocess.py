@@ -35,8 +35,8 @@ class Preprocess(BaseModel):
     impute: Literal["point_in_time", "paper", "none"] = Field(
         "point_in_time",
         description="Missing characteristics. point_in_time: the firm's last value (growth rates: its mean so far), "
-        "then the month's mean. paper: growth rates by the firm's mean over all months, which looks ahead. none leaves "
-        "them at the middle rank.",
+        "then the month's mean. paper: growth rates by the firm's mean over all months, which looks ahead. none: the "
+        "middle rank, or with rank: false the month's mean.",
     )
     consensus: Literal["mask", "impute"] = Field(
         "mask",
@@ -47,11 +47,18 @@ class Preprocess(BaseModel):
         0.0, ge=0, lt=0.5, description="Share of each tail of a month that is pulled in to its quantile; 0 for none."
     )
     rank: bool = Field(
-        True, description="Rank within the month to [-1, 1], ties averaged. False suits data that is already scaled."
+        True,
+        description="Rank within the month to [-1, 1], ties averaged. False suits data that is already scaled; unless "
+        "standardised, each characteristic must then be known of some asset in every month.",
     )
     standardise: bool = Field(
         False, description="Mean 0 and variance 1 within the month, instead of ranks: for quantile models."
     )
+
+    @property
+    def keeps_raw(self) -> bool:
+        """Whether characteristics keep the scale of the file, on which 0 need not be the centre."""
+        return not (self.rank or self.standardise)
 
     @model_validator(mode="after")
     def _one_scale(self) -> Preprocess:

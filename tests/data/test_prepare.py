@@ -25,6 +25,7 @@ HONEST = [
     Preprocess(rank=False, standardise=True, winsorise=0.1, consensus="impute"),
     Preprocess(lag="none", screen="none", rank=False, winsorise=0.2),
     Preprocess(impute="none", lags={"x": 1, "d": 2}, max_missing=0.5),
+    Preprocess(lag="none", screen="none", rank=False, impute="none"),
     Preprocess(universe=Universe(min_price=3, min_cap_percentile=25, min_history=2), consensus="impute", max_missing=1),
 ]
 PAPER = [Preprocess(impute="paper", consensus="impute"), Preprocess(screen="paper"), Preprocess(impute="paper")]
@@ -122,7 +123,8 @@ def slow(frame: pd.DataFrame, chosen: Preprocess) -> pd.DataFrame:
     by = values.groupby(month)
     if chosen.winsorise:
         values = values.clip(by.transform("quantile", chosen.winsorise), by.transform("quantile", 1 - chosen.winsorise))
-    filled = (kept if chosen.impute != "none" else []) + (CONCEPTS if chosen.consensus == "impute" else [])
+    raw = not (chosen.rank or chosen.standardise)
+    filled = (kept if raw or chosen.impute != "none" else []) + (CONCEPTS if chosen.consensus == "impute" else [])
     values[filled] = values[filled].fillna(values[filled].groupby(month).transform("mean"))
     values = values.astype(np.float32).astype(float)  # ties are those of what is stored
     by = values.groupby(month)
@@ -132,7 +134,8 @@ def slow(frame: pd.DataFrame, chosen: Preprocess) -> pd.DataFrame:
     elif chosen.standardise:
         deviation = by.transform("std", ddof=0)
         values = ((values - by.transform("mean")) / deviation).where(deviation > 1e-6, values * 0)
-    values[kept] = values[kept].fillna(0.0)
+    if not raw:
+        values[kept] = values[kept].fillna(0.0)
     return values.assign(month=month, asset=asset[inside])
 
 
@@ -157,7 +160,8 @@ def test_preparation_against_a_slow_reference(seed, chosen):
     expected = slow(frame, chosen)
     found = ready(frame, chosen)
     if found is None:
-        assert len(expected) == 0 or len(expected.columns) == len(CONCEPTS) + 2
+        kept = expected.drop(columns=[*CONCEPTS, "month", "asset"])
+        assert kept.empty or kept.isna().any(axis=None)
         return
     assert [*found.characteristic_names, *CONCEPTS] == list(expected.columns[:-2])
     np.testing.assert_array_equal(found.row_months, expected["month"].map(lambda period: period.ordinal))
@@ -354,6 +358,38 @@ def test_preparation_never_writes_into_its_input():
     for chosen in REFERENCE:
         prepare(panel, chosen, characteristics=NAMES)
     assert before == (panel.characteristics.tobytes(), panel.consensus.tobytes())
+
+
+RAW = {"rank": False, "screen": "none", "consensus": "mask"}
+
+
+def test_raw_characteristics_that_are_missing_are_at_the_months_mean():
+    frame = draw_frame(5)
+    frame["x"] += 100.0
+    panel = to_panel(frame)
+    found = prepare(panel, Preprocess(**RAW, lag="none", impute="none"))
+    missing = np.isnan(panel.characteristics[rows_kept(panel, found)][:, 0])
+    x = pd.Series(found.characteristics[:, 0])
+    means = x.where(~missing).groupby(found.row_months).transform("mean")
+    assert missing.any()
+    np.testing.assert_allclose(x[missing], means[missing], rtol=1e-5)
+    counted = found.preparation["values"]["characteristics"]
+    assert (counted["month_mean"], counted["missing"]) == (int(np.isnan(panel.characteristics).sum()), 0)
+
+
+def test_raw_characteristics_that_no_asset_of_a_month_has_are_refused():
+    frame = draw_frame(5)
+    frame.loc[frame["month"] < frame["month"].min() + 2, "x"] = np.nan
+    for scaled in (Preprocess(screen="none"), Preprocess(**{**RAW, "standardise": True})):
+        assert not prepare(to_panel(frame), scaled).characteristics[:2, 0].any()
+    with pytest.raises(
+        InputError, match=r"^x is known of no asset in 2 of 18 months, .*: leave it or these months out, or set preproc"
+    ):
+        prepare(to_panel(frame), Preprocess(**RAW, lag="none"))
+    with pytest.raises(
+        InputError, match=r"^y, delayed by 3 months, is known of no asset in 3 of .* preprocess\.lags\.y to 0, or set"
+    ):
+        prepare(to_panel(frame), Preprocess(**RAW, lags={"x": 0}), characteristics=["y"])
 
 
 @pytest.mark.parametrize(
