@@ -87,7 +87,7 @@ class ByMonth(Estimator):
     def window_losses(
         cls,
         points: Sequence[Hyperparameters],
-        coefficients: Mapping[int, Floats],
+        coefficients: Mapping[Hyperparameters, Mapping[int, Floats]],
         months: Mapping[int, CrossSection],
         windows: Sequence[Span],
     ) -> Floats:
@@ -96,9 +96,8 @@ class ByMonth(Estimator):
         Parameters
         ----------
         points : sequence of Hyperparameters
-            All with the same month settings.
-        coefficients : mapping of month to array
-            Of those settings.
+        coefficients : mapping of month settings to mapping of month to array
+            Under the month settings of every point.
         months : mapping of month to CrossSection
         windows : sequence of Span
 
@@ -148,7 +147,7 @@ class ByMonth(Estimator):
         for point in points:
             settings = cls.month_settings(point)
             coefficients = {at: cls.fit_month([settings], month)[0] for at, month in months.items()}
-            loss = float(cls.window_losses([point], coefficients, months, [span])[0, 0])
+            loss = float(cls.window_losses([point], {settings: coefficients}, months, [span])[0, 0])
             weights = cls.window_weights(point, coefficients, months, [span.months])[0]
             fits.append(Fit(weights, {"selection": loss}))
         seconds = (perf_counter() - started) / len(points)

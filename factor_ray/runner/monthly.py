@@ -98,16 +98,18 @@ class MonthlyFits:
         InputError
             If a window has too few months, or a month too few assets.
         """
-        todo: dict[tuple[bool, Hyperparameters], dict[Hyperparameters, None]] = {}
+        todo: dict[bool, dict[Hyperparameters, None]] = {}
         for request in requests:
             settings = request.point.settings
             if (settings, request.window) not in self._scores:
-                key = request.window == 0, self._family.month_settings(settings)
-                todo.setdefault(key, {})[settings] = None
-        for (first, settings), points in todo.items():
+                todo.setdefault(request.window == 0, {})[settings] = None
+        for first, points in todo.items():
             windows = range(1) if first else range(len(self._spans))
+            coefficients = {
+                settings: self._of(settings) for settings in dict.fromkeys(map(self._family.month_settings, points))
+            }
             losses = self._family.window_losses(
-                list(points), self._of(settings), self._sections, [self._spans[w] for w in windows]
+                list(points), coefficients, self._sections, [self._spans[w] for w in windows]
             )
             for point, loss_W in zip(points, losses.tolist(), strict=True):
                 self._scores |= {(point, w): loss for w, loss in zip(windows, loss_W, strict=True)}

@@ -94,13 +94,21 @@ def test_scores_are_those_of_equation_10_in_its_cheap_form(rule):
     first = int(design().months[0])
     sections = {at + first: section for at, section in cross_sections(_all_rows()).items()}
     spans = [Span(range(first + s, first + s + LENGTH), [first + s + LENGTH]) for s in range(MONTHS - LENGTH)]
-    for (order, ridge), C_TP in coefficients.items():
-        points = [QCFSettings(tau=tau, order=order, ridge=ridge, factors=r, recovery=rule) for r in (3, 1, 2)]
-        by_month = {first + t: c_P for t, c_P in enumerate(C_TP)}
-        found = QCF.window_losses(points, by_month, sections, spans)
-        for point, losses_W in zip(points, found, strict=True):
-            place = expected.settings.index(Setting(point.factors, order, ridge))
-            np.testing.assert_allclose(losses_W, expected.losses[:, place], rtol=1e-9)
+    points = [
+        QCFSettings(tau=tau, order=order, ridge=ridge, factors=r, recovery=rule)
+        for r in (3, 1, 2)
+        for order, ridge in coefficients
+    ]
+    by_settings = {
+        QCF.month_settings(point): {first + t: c_P for t, c_P in enumerate(coefficients[point.order, point.ridge])}
+        for point in points
+    }
+    found = QCF.window_losses(points, by_settings, sections, spans)
+    for point, losses_W in zip(points, found, strict=True):
+        place = expected.settings.index(Setting(point.factors, point.order, point.ridge))
+        np.testing.assert_allclose(losses_W, expected.losses[:, place], rtol=1e-9)
+        alone = QCF.window_losses([point], by_settings, sections, spans)[0]
+        np.testing.assert_allclose(alone, losses_W, rtol=1e-13)
 
 
 def _all_rows() -> Sample:
@@ -187,7 +195,7 @@ def test_what_cannot_be_fitted_is_refused_in_words():
     nothing, point = {at: np.zeros(10) for at in sections}, QCFSettings(order=3, factors=1)
     spans = [Span(range(4), [4, 5]), Span(range(2, 8), [])]
     with pytest.raises(InputError, match=r"qcf: the validation months of the window trained up to month 7 hold no"):
-        QCF.window_losses([point], nothing, sections, spans)
+        QCF.window_losses([point], {QCF.month_settings(point): nothing}, sections, spans)
     offered = Available(characteristics=3, consensus=0, factors=0, validation=1)
     with pytest.raises(InputError, match="no more than the 4 terms that 3 characteristics and order 2 give; got 5"):
         QCF.require(QCFSettings(order=2, factors=5), offered)

@@ -19,8 +19,9 @@ from factor_ray.models.by_month import ByMonth, CrossSection, Floats, Span
 from factor_ray.models.quantile.description import describe
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis
 from factor_ray.models.quantile.qcf import QuantileFactors, window_models
+from factor_ray.models.quantile.refitting import RefittedLosses
 from factor_ray.models.quantile.single_index import Recovery
-from factor_ray.models.quantile.small import ragged_quantile_regressions, small_quantile_regressions
+from factor_ray.models.quantile.small import small_quantile_regressions
 from factor_ray.models.quantile.solver import quantile_regressions
 
 
@@ -114,31 +115,34 @@ class QCF(ByMonth):
     def window_losses(
         cls,
         points: Sequence[Hyperparameters],
-        coefficients: Mapping[int, Floats],
+        coefficients: Mapping[Hyperparameters, Mapping[int, Floats]],
         months: Mapping[int, CrossSection],
         windows: Sequence[Span],
     ) -> Floats:
         """Equation 10: the mean over validation months of their mean pinball loss, factors refitted to each.
 
-        Fewer factors are the first of more: one decomposition and one set of loadings serve all points.
+        Fewer factors are the first of more: one decomposition and one set of loadings serve all points of one sieve
+        and ridge. From ridge to ridge these change little, and one's fits lead to the next one's.
         """
         chosen = [checked(point, QCFSettings) for point in points]
         _require_validation(windows, months)
+        judged = [(w, at) for w, span in enumerate(windows) for at in span.validation]
+        window_V = np.array([w for w, _ in judged])
+        returns = [months[at].y_N for _, at in judged]
+        refitted = {tau: RefittedLosses(returns, tau) for tau in dict.fromkeys(point.tau for point in chosen)}
+        groups: dict[tuple[QCFMonthSettings, Recovery], list[int]] = {}
+        for k in sorted(range(len(chosen)), key=lambda k: (chosen[k].order, chosen[k].ridge)):
+            groups.setdefault((cls.month_settings(chosen[k]), chosen[k].recovery), []).append(k)
         losses = np.empty((len(chosen), len(windows)))
-        for rule in dict.fromkeys(point.recovery for point in chosen):
-            alike = [k for k, point in enumerate(chosen) if point.recovery == rule]
-            largest = max((chosen[k] for k in alike), key=lambda point: point.factors)
-            models = _models(largest, coefficients, months, [span.train for span in windows])
-            judged = [(w, at) for w, span in enumerate(windows) for at in span.validation]
-            window_V = np.array([w for w, _ in judged])
+        for (settings, _), places in groups.items():
+            largest = max((chosen[k] for k in places), key=lambda point: point.factors)
+            models = _models(largest, coefficients[settings], months, [span.train for span in windows])
             for _, at in judged:
                 _require_assets(months[at], largest.factors)
             loadings = [models[w].loadings(months[at].x_NP) for w, at in judged]
-            for factors in dict.fromkeys(chosen[k].factors for k in alike):
-                problems = [(g_NR[:, :factors], months[at].y_N) for g_NR, (_, at) in zip(loadings, judged, strict=True)]
-                loss_V = ragged_quantile_regressions(problems, largest.tau).objective
-                mean_W = np.bincount(window_V, loss_V) / np.bincount(window_V)
-                losses[[k for k in alike if chosen[k].factors == factors]] = mean_W
+            found = refitted[settings.tau].of(loadings, [chosen[k].factors for k in places])
+            for k in places:
+                losses[k] = np.bincount(window_V, found[chosen[k].factors]) / np.bincount(window_V)
         return losses
 
     @classmethod

@@ -15,13 +15,17 @@ import numpy.typing as npt
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.small_interior import solve_vertices
+from factor_ray.models.quantile.small_near import vertices_near
+from factor_ray.models.quantile.small_vertex import Vertices
 from factor_ray.models.quantile.solver import quantile_regression
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.intp]
 
 BLOCK_NUMBERS = 1 << 14  # responses solved at a time: more would leave the cache
-STACKED = 64  # problems of unlike sizes that are padded to one at a time
+NEAR_NUMBERS = 1 << 18  # where few of them are in doubt
+STACKED = 256  # problems of unlike sizes that are padded to one at a time
 WELL_CONDITIONED = (
     1e-10  # reciprocal condition of the columns' correlations, below which the general solver rotates them
 )
@@ -47,7 +51,11 @@ class SmallFits:
 
 
 def small_quantile_regressions(
-    X: npt.ArrayLike, y: npt.ArrayLike, tau: float, mask: npt.ArrayLike | None = None
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    tau: float,
+    mask: npt.ArrayLike | None = None,
+    near: npt.ArrayLike | None = None,
 ) -> SmallFits:
     """Fit K plain quantile regressions with a few columns each, side by side and without adding a constant.
 
@@ -64,6 +72,9 @@ def small_quantile_regressions(
         Level, in (0, 1).
     mask : array of bool (K, N), optional
         Which rows of each problem are observed; others may hold anything. By default all are.
+    near : array (K, N), optional
+        Residuals of any fits that are near the optima, of neighbouring problems for example: these are then found
+        several times faster. They do not change a fit.
 
     Raises
     ------
@@ -74,21 +85,32 @@ def small_quantile_regressions(
     X_KNR, y_KN = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
     X_KNR = X_KNR[None] if X_KNR.ndim == 2 else X_KNR
     mask_KN = np.ones(y_KN.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-    _check(X_KNR, y_KN, tau, mask_KN)
+    near_KN = None if near is None else np.asarray(near, dtype=np.float64)
+    _check(X_KNR, y_KN, tau, mask_KN, near_KN)
     count, columns = len(y_KN), X_KNR.shape[2]
     fits = SmallFits(np.empty((count, columns)), np.empty(count), np.empty(count))
     rows_K = mask_KN.sum(axis=1)
     padded_K = _padded(rows_K)
     for size in np.unique(padded_K):
-        block = max(1, BLOCK_NUMBERS // int(size))
+        block = max(1, (BLOCK_NUMBERS if near_KN is None else NEAR_NUMBERS) // int(size))
         alike = np.flatnonzero(padded_K == size)
         for begin in range(0, len(alike), block):
-            _fit_block(X_KNR, y_KN, tau, mask_KN, alike[begin : begin + block], int(size), fits)
+            _fit_block(X_KNR, y_KN, tau, mask_KN, near_KN, alike[begin : begin + block], int(size), fits)
     return fits
 
 
-def ragged_quantile_regressions(problems: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], tau: float) -> SmallFits:
+def ragged_quantile_regressions(
+    problems: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], tau: float, near: Sequence[npt.ArrayLike] | None = None
+) -> SmallFits:
     """:func:`small_quantile_regressions` of problems (X, y) with as many columns, but any numbers of rows.
+
+    Parameters
+    ----------
+    problems : sequence of (array (N, R), array (N,))
+    tau : float
+        Level, in (0, 1).
+    near : sequence of array (N,), optional
+        Residuals near those of each problem's optimum.
 
     Raises
     ------
@@ -104,7 +126,13 @@ def ragged_quantile_regressions(problems: Sequence[tuple[npt.ArrayLike, npt.Arra
                 f"X and y of problem {number} do not fit together or its columns differ from the first's; "
                 f"got shapes {X_NR.shape} and {y_N.shape}"
             )
-    parts = [_stacked(pairs[begin : begin + STACKED], tau) for begin in range(0, len(pairs), STACKED)]
+    guesses = None if near is None else [np.asarray(e_N, dtype=np.float64) for e_N in near]
+    if guesses is not None and [e_N.shape for e_N in guesses] != [y_N.shape for _, y_N in pairs]:
+        raise InputError("near must hold residuals of every problem's rows")
+    parts = []
+    for begin in range(0, len(pairs), STACKED):
+        part = slice(begin, begin + STACKED)
+        parts.append(_stacked(pairs[part], tau, None if guesses is None else guesses[part]))
     return SmallFits(
         np.concatenate([part.coefficients for part in parts]),
         np.concatenate([part.objective for part in parts]),
@@ -112,16 +140,21 @@ def ragged_quantile_regressions(problems: Sequence[tuple[npt.ArrayLike, npt.Arra
     )
 
 
-def _stacked(pairs: Sequence[tuple[Floats, Floats]], tau: float) -> SmallFits:
+def _stacked(pairs: Sequence[tuple[Floats, Floats]], tau: float, near: Sequence[Floats] | None) -> SmallFits:
     rows_K = np.array([len(y_N) for _, y_N in pairs])
-    X_KNR = np.zeros((len(pairs), rows_K.max(), pairs[0][0].shape[1]))
-    y_KN = np.zeros(X_KNR.shape[:2])
-    for k, (X_NR, y_N) in enumerate(pairs):
-        X_KNR[k, : len(y_N)], y_KN[k, : len(y_N)] = X_NR, y_N
-    return small_quantile_regressions(X_KNR, y_KN, tau, np.arange(X_KNR.shape[1]) < rows_K[:, None])
+    mask_KN = np.arange(rows_K.max()) < rows_K[:, None]
+    X_KNR = np.zeros((*mask_KN.shape, pairs[0][0].shape[1]))
+    X_KNR[mask_KN] = np.concatenate([X_NR for X_NR, _ in pairs])
+    y_KN = np.zeros(mask_KN.shape)
+    y_KN[mask_KN] = np.concatenate([y_N for _, y_N in pairs])
+    near_KN = None
+    if near is not None:
+        near_KN = np.zeros(mask_KN.shape)
+        near_KN[mask_KN] = np.concatenate(near)
+    return small_quantile_regressions(X_KNR, y_KN, tau, mask_KN, near_KN)
 
 
-def _check(X_KNR: Floats, y_KN: Floats, tau: float, mask_KN: Bools) -> None:
+def _check(X_KNR: Floats, y_KN: Floats, tau: float, mask_KN: Bools, near_KN: Floats | None) -> None:
     shapes = f"got X {X_KNR.shape}, y {y_KN.shape} and mask {mask_KN.shape}"
     if X_KNR.ndim != 3 or y_KN.ndim != 2 or mask_KN.shape != y_KN.shape or X_KNR.shape[2] < 1:
         raise InputError(f"X must be problems x rows x columns, y and mask problems x rows; {shapes}")
@@ -129,6 +162,8 @@ def _check(X_KNR: Floats, y_KN: Floats, tau: float, mask_KN: Bools) -> None:
         raise InputError(f"X must have the rows of y, and one matrix or as many as problems; {shapes}")
     if not 0.0 < tau < 1.0:
         raise InputError(f"tau must lie between 0 and 1, both excluded; got {tau!r}")
+    if near_KN is not None and (near_KN.shape != y_KN.shape or not np.isfinite(near_KN[mask_KN]).all()):
+        raise InputError(f"near must be finite residuals in the shape of y; got shape {near_KN.shape}")
     bad_KN = ~(np.isfinite(y_KN) & np.isfinite(X_KNR).all(axis=2)) & mask_KN
     if bad_KN.any():
         raise InputError(
@@ -152,7 +187,14 @@ def _padded(rows_K: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _fit_block(
-    X_KNR: Floats, y_KN: Floats, tau: float, mask_KN: Bools, places: npt.NDArray[np.intp], size: int, fits: SmallFits
+    X_KNR: Floats,
+    y_KN: Floats,
+    tau: float,
+    mask_KN: Bools,
+    near_KN: Floats | None,
+    places: Integers,
+    size: int,
+    fits: SmallFits,
 ) -> None:
     """Fit problems that are padded to one size."""
     # Observed rows first, in their order; what is left of the size is rows of zeros.
@@ -169,7 +211,11 @@ def _fit_block(
         )
     Xt_KRn = np.ascontiguousarray(np.pad(X_KnR, (*beyond, (0, 0))).transpose(0, 2, 1))
     regular_K = np.broadcast_to(_well_conditioned(Xt_KRn), len(places)) & y_Kn.any(axis=1)
-    solved = solve_vertices(Xt_KRn if len(Xt_KRn) == 1 else Xt_KRn[regular_K], y_Kn[regular_K], real_Kn[regular_K], tau)
+    near_Kn = None
+    if near_KN is not None:
+        near_Kn = np.pad(np.take_along_axis(near_KN[places], rows_Kn, axis=1), beyond)[regular_K]
+    Xt_KRn = Xt_KRn if len(Xt_KRn) == 1 else Xt_KRn[regular_K]
+    solved = _solved(Xt_KRn, y_Kn[regular_K], real_Kn[regular_K], tau, near_Kn)
     rows_K = real_Kn.sum(axis=1)
     done = places[regular_K]
     fits.coefficients[done] = solved.coefficients_KR
@@ -179,6 +225,21 @@ def _fit_block(
         seen_N = mask_KN[k]
         fit = quantile_regression(X_KNR[0 if len(X_KNR) == 1 else k][seen_N], y_KN[k, seen_N], tau, unpenalised=())
         fits.coefficients[k], fits.objective[k], fits.gap[k] = fit.coefficients, fit.objective, fit.gap
+
+
+def _solved(Xt_KRN: Floats, y_KN: Floats, real_KN: Bools, tau: float, near_KN: Floats | None) -> Vertices:
+    """Vertices near the known fits, where there are any; of the others and of what is not found there, from afar."""
+    if near_KN is None:
+        return solve_vertices(Xt_KRN, y_KN, real_KN, tau)
+    found = vertices_near(Xt_KRN, y_KN, real_KN, tau, near_KN)
+    left_K = np.flatnonzero(np.isnan(found.objective_K))
+    block = max(1, BLOCK_NUMBERS // y_KN.shape[1])
+    for begin in range(0, len(left_K), block):
+        some = left_K[begin : begin + block]
+        Xt_some = Xt_KRN if len(Xt_KRN) == 1 else Xt_KRN[some]
+        vertices = solve_vertices(Xt_some, y_KN[some], real_KN[some], tau)
+        found.record(some, vertices, np.ones(len(some), dtype=bool))
+    return found
 
 
 def _well_conditioned(Xt_KRN: Floats) -> Bools:

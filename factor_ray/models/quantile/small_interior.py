@@ -19,29 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from factor_ray.models.quantile.batched import solve_systems
-from factor_ray.models.quantile.certificate import pinball
-from factor_ray.models.quantile.vertex import OUTSIDE
+from factor_ray.models.quantile.small_vertex import Candidates, Vertices, dots, fitted, proven, pulled, through
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.intp]
-_Proof = tuple[Floats, Floats, Floats, Bools]
 
 MOST_ITERATIONS = 40
 STEP_FRACTION = 0.9995  # of the way to the boundary
 GUESS_BELOW = 1e-2  # relative gap from which interpolated rows are guessed
 DEGENERATE_BELOW = 1e-5  # from which more of them than columns are believed
 NO_GAP = 1e-13  # of all responses' sum
-ROUNDING = 64 * np.finfo(np.float64).eps  # of all that is summed: a gap that proves a vertex optimal
-
-
-@dataclass(frozen=True)
-class Vertices:
-    """The optima that were found: their coefficients, and objective and gap in units of the sum; else NaN."""
-
-    coefficients_KR: Floats
-    objective_K: Floats
-    gap_K: Floats
 
 
 @dataclass(frozen=True)
@@ -72,12 +60,11 @@ def solve_vertices(Xt_KRN: Floats, y_KN: Floats, real_KN: Bools, tau: float) -> 
     tau : float
         Level.
     """
-    count, columns = len(y_KN), Xt_KRN.shape[1]
-    found = Vertices(np.full((count, columns), np.nan), np.full(count, np.nan), np.full(count, np.nan))
+    found = Vertices.none(len(y_KN), Xt_KRN.shape[1])
     iterate = _starting_point(Xt_KRN, y_KN, real_KN, tau)
-    left_K = np.arange(count)
+    left_K = np.arange(len(y_KN))
     for _ in range(MOST_ITERATIONS):
-        gap_K = _dots(iterate.u_KN, iterate.s_KN) + _dots(iterate.v_KN, iterate.w_KN)
+        gap_K = dots(iterate.u_KN, iterate.s_KN) + dots(iterate.v_KN, iterate.w_KN)
         objective_K = tau * iterate.u_KN.sum(axis=1) + (1.0 - tau) * iterate.v_KN.sum(axis=1)
         done_K = _record_vertices(Xt_KRN, iterate, gap_K, objective_K, tau, left_K, found)
         # What has no gap left and no vertex (many optima, a perfect fit, a singular system) is given up.
@@ -94,8 +81,8 @@ def solve_vertices(Xt_KRN: Floats, y_KN: Floats, real_KN: Bools, tau: float) -> 
 def _starting_point(Xt_KRN: Floats, y_KN: Floats, real_KN: Bools, tau: float) -> _Iterate:
     """Least squares, and the duals' zero."""
     gram_KRR = np.broadcast_to(Xt_KRN @ Xt_KRN.transpose(0, 2, 1), (len(y_KN), *(Xt_KRN.shape[1],) * 2))
-    c_KR = solve_systems(gram_KRR, _pulled(Xt_KRN, y_KN))
-    e_KN = y_KN - _fitted(Xt_KRN, c_KR)
+    c_KR = solve_systems(gram_KRR, pulled(Xt_KRN, y_KN))
+    e_KN = y_KN - fitted(Xt_KRN, c_KR)
     rows_K = real_KN.sum(axis=1)
     offset_K = np.abs(e_KN).sum(axis=1) / rows_K + 1e-6 * np.abs(y_KN).sum(axis=1) / rows_K
     u_KN = np.maximum(e_KN, 0.0) + offset_K[:, None]
@@ -112,8 +99,8 @@ def _advance(Xt_KRN: Floats, iterate: _Iterate, gap_K: Floats, tau: float) -> No
 
     def towards(goal_KN: Floats) -> Floats:
         """The change of d, after that of c which keeps X'd at zero."""
-        dc_KR = solve_systems(system_KRR, _pulled(Xt_KRN, q_KN * goal_KN + d_KN))
-        step_KN: Floats = q_KN * (goal_KN - _fitted(Xt_KRN, dc_KR))
+        dc_KR = solve_systems(system_KRR, pulled(Xt_KRN, q_KN * goal_KN + d_KN))
+        step_KN: Floats = q_KN * (goal_KN - fitted(Xt_KRN, dc_KR))
         return step_KN
 
     # The affine step has du = u (dd / s - 1) and dv = -v (1 + dd / w).
@@ -124,7 +111,7 @@ def _advance(Xt_KRN: Floats, iterate: _Iterate, gap_K: Floats, tau: float) -> No
     dual_K = _step(np.maximum(up_KN.max(axis=1), -down_KN.min(axis=1)))
     second_u_KN = (up_KN - 1.0) * u_KN * dd_KN
     second_v_KN = (down_KN + 1.0) * v_KN * dd_KN
-    across_K = _dots(e_KN, dd_KN)
+    across_K = dots(e_KN, dd_KN)
     quadratic_K = second_u_KN.sum(axis=1) + second_v_KN.sum(axis=1) + across_K
     then_K = (1.0 - primal_K) * (gap_K - dual_K * across_K) + primal_K * across_K - primal_K * dual_K * quadratic_K
     centre_K1 = ((then_K / gap_K) ** 3 * gap_K / (2 * u_KN.shape[1]))[:, None]
@@ -164,72 +151,35 @@ def _record_vertices(
             tried = near[tried_K]
             d_KN = tau - s_KN[tried_K]
             Xt_tried = Xt_KRN if len(Xt_KRN) == 1 else Xt_KRN[tried]
-            c_KR, objective, gap, proven = attempt(Xt_tried, iterate.y_KN[tried], guess_KN[tried_K], d_KN, tau)
-            places = left_K[tried[proven]]
-            found.coefficients_KR[places] = c_KR[proven]
-            found.objective_K[places], found.gap_K[places] = objective[proven], gap[proven]
-            done_K[tried[proven]] = True
+            y_tried = iterate.y_KN[tried]
+            vertices, optimal_K = proven(
+                Xt_tried, y_tried, attempt(Xt_tried, y_tried, guess_KN[tried_K], d_KN, tau), tau
+            )
+            found.record(left_K[tried], vertices, optimal_K)
+            done_K[tried[optimal_K]] = True
     return done_K
 
 
-def _vertices(Xt_KRN: Floats, y_KN: Floats, guess_KN: Bools, d_KN: Floats, tau: float) -> _Proof:
+def _vertices(Xt_KRN: Floats, y_KN: Floats, guess_KN: Bools, _d_KN: Floats, tau: float) -> Candidates:
     """Coefficients that interpolate as many rows as columns."""
     rows_KR = np.nonzero(guess_KN)[1].reshape(-1, Xt_KRN.shape[1])
-    problems_K1 = np.arange(len(y_KN))[:, None]
-    X_KRR = Xt_KRN[problems_K1 if len(Xt_KRN) > 1 else 0, :, rows_KR]
-    c_KR = solve_systems(X_KRR, y_KN[problems_K1, rows_KR])
-    e_KN = y_KN - _fitted(Xt_KRN, c_KR)
-    e_KN[problems_K1, rows_KR] = 0.0
-    d_KN = np.where(guess_KN, 0.0, np.where(e_KN > 0.0, tau, tau - 1.0))
-    d_KN[problems_K1, rows_KR] = solve_systems(X_KRR.transpose(0, 2, 1), -_pulled(Xt_KRN, d_KN))
-    return _proof(Xt_KRN, y_KN, c_KR, e_KN, d_KN, tau)
+    return through(Xt_KRN, y_KN, rows_KR, tau)
 
 
-def _degenerate(Xt_KRN: Floats, y_KN: Floats, guess_KN: Bools, d_KN: Floats, tau: float) -> _Proof:
+def _degenerate(Xt_KRN: Floats, y_KN: Floats, guess_KN: Bools, d_KN: Floats, tau: float) -> Candidates:
     """Coefficients that interpolate more rows than columns; the interior point's duals, moved the least there."""
     guessed_KRN = Xt_KRN * guess_KN[:, None]
     gram_KRR = guessed_KRN @ Xt_KRN.transpose(0, 2, 1)
     c_KR = np.zeros(guessed_KRN.shape[:2])
     d_KN = np.where(guess_KN, d_KN, 0.0)
     for _ in range(2):  # the second pass is iterative refinement
-        e_KN = y_KN - _fitted(Xt_KRN, c_KR)
-        c_KR += solve_systems(gram_KRR, _pulled(guessed_KRN, e_KN))
-    e_KN = y_KN - _fitted(Xt_KRN, c_KR)
+        e_KN = y_KN - fitted(Xt_KRN, c_KR)
+        c_KR += solve_systems(gram_KRR, pulled(guessed_KRN, e_KN))
+    e_KN = y_KN - fitted(Xt_KRN, c_KR)
     d_KN = np.where(guess_KN, d_KN, np.where(e_KN > 0.0, tau, tau - 1.0))
     for _ in range(2):
-        d_KN -= _fitted(guessed_KRN, solve_systems(gram_KRR, _pulled(Xt_KRN, d_KN)))
-    return _proof(Xt_KRN, y_KN, c_KR, e_KN, d_KN, tau)
-
-
-def _proof(Xt_KRN: Floats, y_KN: Floats, c_KR: Floats, e_KN: Floats, d_KN: Floats, tau: float) -> _Proof:
-    """The coefficients, their objective, its gap, and whether it proves them optimal.
-
-    Duals far outside their box prove nothing: once clipped, they leave X'd off zero.
-    """
-    inside_K = (np.abs(d_KN - (tau - 0.5)) <= 0.5 + OUTSIDE).all(axis=1)
-    d_KN = np.clip(d_KN, tau - 1.0, tau)
-    objective_K = pinball(e_KN, tau).sum(axis=1)
-    leak_K = np.sum(np.abs(c_KR * _pulled(Xt_KRN, d_KN)), axis=1)
-    gap_K = np.maximum(objective_K - _dots(y_KN, d_KN) + leak_K, 0.0)
-    summed_K = np.abs(y_KN).sum(axis=1) + np.sum(np.abs(c_KR) * np.abs(Xt_KRN).sum(axis=2), axis=1)
-    return c_KR, objective_K, gap_K, inside_K & (gap_K <= ROUNDING * summed_K)
-
-
-def _fitted(Xt_KRN: Floats, c_KR: Floats) -> Floats:
-    """``Xc``."""
-    product: Floats = np.matmul(c_KR[:, None], Xt_KRN)[:, 0]
-    return product
-
-
-def _pulled(Xt_KRN: Floats, d_KN: Floats) -> Floats:
-    """``X'd``."""
-    product: Floats = np.matmul(d_KN[:, None], Xt_KRN.transpose(0, 2, 1))[:, 0]
-    return product
-
-
-def _dots(one_KN: Floats, other_KN: Floats) -> Floats:
-    dots: Floats = np.einsum("kn,kn->k", one_KN, other_KN)
-    return dots
+        d_KN -= fitted(guessed_KRN, solve_systems(gram_KRR, pulled(Xt_KRN, d_KN)))
+    return Candidates(c_KR, e_KN, d_KN)
 
 
 def _step(fastest_K: Floats) -> Floats:
