@@ -7,7 +7,7 @@ Axes: K problem, N row, R column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,6 @@ Integers = npt.NDArray[np.intp]
 
 BLOCK_NUMBERS = 1 << 14  # responses solved at a time: more would leave the cache
 NEAR_NUMBERS = 1 << 18  # where few of them are in doubt
-STACKED = 256  # problems of unlike sizes that are padded to one at a time
 WELL_CONDITIONED = (
     1e-10  # reciprocal condition of the columns' correlations, below which the general solver rotates them
 )
@@ -48,6 +47,16 @@ class SmallFits:
     coefficients: Floats
     objective: Floats
     gap: Floats
+
+    @classmethod
+    def empty(cls, problems: int, columns: int) -> SmallFits:
+        """Return space for K problems."""
+        return cls(np.empty((problems, columns)), np.empty(problems), np.empty(problems))
+
+    def record(self, places: Integers, fits: SmallFits) -> None:
+        """Take the fits of some of the problems."""
+        self.coefficients[places] = fits.coefficients
+        self.objective[places], self.gap[places] = fits.objective, fits.gap
 
 
 def small_quantile_regressions(
@@ -86,16 +95,13 @@ def small_quantile_regressions(
     X_KNR = X_KNR[None] if X_KNR.ndim == 2 else X_KNR
     mask_KN = np.ones(y_KN.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
     near_KN = None if near is None else np.asarray(near, dtype=np.float64)
-    _check(X_KNR, y_KN, tau, mask_KN, near_KN)
-    count, columns = len(y_KN), X_KNR.shape[2]
-    fits = SmallFits(np.empty((count, columns)), np.empty(count), np.empty(count))
-    rows_K = mask_KN.sum(axis=1)
-    padded_K = _padded(rows_K)
-    for size in np.unique(padded_K):
-        block = max(1, (BLOCK_NUMBERS if near_KN is None else NEAR_NUMBERS) // int(size))
-        alike = np.flatnonzero(padded_K == size)
-        for begin in range(0, len(alike), block):
-            _fit_block(X_KNR, y_KN, tau, mask_KN, near_KN, alike[begin : begin + block], int(size), fits)
+    _check_shapes(X_KNR, y_KN, mask_KN, near_KN)
+    _check_tau(tau)
+    fits = SmallFits.empty(len(y_KN), X_KNR.shape[2])
+    for places, size in _blocks(mask_KN.sum(axis=1), near_KN is not None):
+        block = _compact(X_KNR, y_KN, mask_KN, near_KN, places, size)
+        _check_problems(block, places)
+        fits.record(places, _fitted(block, tau))
     return fits
 
 
@@ -120,63 +126,104 @@ def ragged_quantile_regressions(
     if not problems:
         raise InputError("Quantile regressions need at least one problem (X, y); got none")
     pairs = [(np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)) for X, y in problems]
+    guesses = None if near is None else [np.asarray(e_N, dtype=np.float64) for e_N in near]
     for number, (X_NR, y_N) in enumerate(pairs):
         if X_NR.ndim != 2 or X_NR.shape != (len(y_N), pairs[0][0].shape[-1]):
             raise InputError(
                 f"X and y of problem {number} do not fit together or its columns differ from the first's; "
                 f"got shapes {X_NR.shape} and {y_N.shape}"
             )
-    guesses = None if near is None else [np.asarray(e_N, dtype=np.float64) for e_N in near]
     if guesses is not None and [e_N.shape for e_N in guesses] != [y_N.shape for _, y_N in pairs]:
         raise InputError("near must hold residuals of every problem's rows")
-    parts = []
-    for begin in range(0, len(pairs), STACKED):
-        part = slice(begin, begin + STACKED)
-        parts.append(_stacked(pairs[part], tau, None if guesses is None else guesses[part]))
-    return SmallFits(
-        np.concatenate([part.coefficients for part in parts]),
-        np.concatenate([part.objective for part in parts]),
-        np.concatenate([part.gap for part in parts]),
-    )
+    columns = pairs[0][0].shape[1]
+    _check_tau(tau)
+    fits = SmallFits.empty(len(pairs), columns)
+    for places, size in _blocks(np.array([len(y_N) for _, y_N in pairs]), near is not None):
+        block = _Compact.empty(len(places), columns, size, near is not None)
+        for k, place in enumerate(places.tolist()):
+            X_NR, y_N = pairs[place]
+            block.Xt_KRn[k, :, : len(y_N)], block.y_Kn[k, : len(y_N)] = X_NR.T, y_N
+            block.real_Kn[k, : len(y_N)] = True
+            if guesses is not None and block.near_Kn is not None:
+                block.near_Kn[k, : len(y_N)] = guesses[place]
+        _check_problems(block, places)
+        fits.record(places, _fitted(block, tau))
+    return fits
 
 
-def _stacked(pairs: Sequence[tuple[Floats, Floats]], tau: float, near: Sequence[Floats] | None) -> SmallFits:
-    rows_K = np.array([len(y_N) for _, y_N in pairs])
-    mask_KN = np.arange(rows_K.max()) < rows_K[:, None]
-    X_KNR = np.zeros((*mask_KN.shape, pairs[0][0].shape[1]))
-    X_KNR[mask_KN] = np.concatenate([X_NR for X_NR, _ in pairs])
-    y_KN = np.zeros(mask_KN.shape)
-    y_KN[mask_KN] = np.concatenate([y_N for _, y_N in pairs])
-    near_KN = None
-    if near is not None:
-        near_KN = np.zeros(mask_KN.shape)
-        near_KN[mask_KN] = np.concatenate(near)
-    return small_quantile_regressions(X_KNR, y_KN, tau, mask_KN, near_KN)
+@dataclass(frozen=True)
+class _Compact:
+    """K problems padded to one size n: observed rows first, in their order, then rows of zeros."""
+
+    Xt_KRn: Floats
+    """One matrix where all problems share it."""
+    y_Kn: Floats
+    real_Kn: Bools
+    near_Kn: Floats | None
+
+    @classmethod
+    def empty(cls, problems: int, columns: int, size: int, near: bool) -> _Compact:
+        shape = problems, size
+        Xt_KRn = np.zeros((problems, columns, size))
+        return cls(Xt_KRn, np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape) if near else None)
+
+    def select(self, keep_K: Bools | Integers) -> _Compact:
+        """The problems that are kept."""
+        Xt_KRn = self.Xt_KRn if len(self.Xt_KRn) == 1 else self.Xt_KRn[keep_K]
+        near_Kn = None if self.near_Kn is None else self.near_Kn[keep_K]
+        return _Compact(Xt_KRn, self.y_Kn[keep_K], self.real_Kn[keep_K], near_Kn)
+
+    def alone(self, k: int) -> tuple[Floats, Floats]:
+        """One problem's X and y."""
+        real_n = self.real_Kn[k]
+        Xt_Rn = self.Xt_KRn[0 if len(self.Xt_KRn) == 1 else k]
+        return np.ascontiguousarray(Xt_Rn[:, real_n].T), self.y_Kn[k, real_n]
 
 
-def _check(X_KNR: Floats, y_KN: Floats, tau: float, mask_KN: Bools, near_KN: Floats | None) -> None:
+def _check_shapes(X_KNR: Floats, y_KN: Floats, mask_KN: Bools, near_KN: Floats | None) -> None:
     shapes = f"got X {X_KNR.shape}, y {y_KN.shape} and mask {mask_KN.shape}"
     if X_KNR.ndim != 3 or y_KN.ndim != 2 or mask_KN.shape != y_KN.shape or X_KNR.shape[2] < 1:
         raise InputError(f"X must be problems x rows x columns, y and mask problems x rows; {shapes}")
     if X_KNR.shape[1] != y_KN.shape[1] or len(X_KNR) not in (1, len(y_KN)):
         raise InputError(f"X must have the rows of y, and one matrix or as many as problems; {shapes}")
+    if near_KN is not None and near_KN.shape != y_KN.shape:
+        raise InputError(f"near must hold residuals in the shape of y; got shape {near_KN.shape} and y {y_KN.shape}")
+
+
+def _check_tau(tau: float) -> None:
     if not 0.0 < tau < 1.0:
         raise InputError(f"tau must lie between 0 and 1, both excluded; got {tau!r}")
-    if near_KN is not None and (near_KN.shape != y_KN.shape or not np.isfinite(near_KN[mask_KN]).all()):
-        raise InputError(f"near must be finite residuals in the shape of y; got shape {near_KN.shape}")
-    bad_KN = ~(np.isfinite(y_KN) & np.isfinite(X_KNR).all(axis=2)) & mask_KN
-    if bad_KN.any():
+
+
+def _check_problems(block: _Compact, numbers: Integers) -> None:
+    """Refuse what cannot be fitted, by the problems' numbers."""
+    finite_Kn = np.isfinite(block.y_Kn) & np.isfinite(block.Xt_KRn).all(axis=1)
+    bad_Kn = ~finite_Kn & block.real_Kn
+    if bad_Kn.any():
         raise InputError(
-            f"Observed rows must be finite; {int(bad_KN.sum())} hold missing or infinite values, the first in problem "
-            f"{int(np.argmax(bad_KN.any(axis=1)))}: leave them out by the mask"
+            f"Observed rows must be finite; {int(bad_Kn.sum())} hold missing or infinite values, the first in problem "
+            f"{int(numbers[np.argmax(bad_Kn.any(axis=1))])}: leave them out by the mask"
         )
-    short_K = mask_KN.sum(axis=1) < X_KNR.shape[2]
-    if short_K.any():
-        first = int(np.argmax(short_K))
+    if block.near_Kn is not None and not np.isfinite(block.near_Kn).all():
+        first = int(numbers[np.argmax(~np.isfinite(block.near_Kn).all(axis=1))])
+        raise InputError(f"near must be finite residuals; those of problem {first} are not: give none instead")
+    rows_K, columns = block.real_Kn.sum(axis=1), block.Xt_KRn.shape[1]
+    if (rows_K < columns).any():
+        first = int(np.argmax(rows_K < columns))
         raise InputError(
-            f"A quantile regression needs at least as many rows as columns; problem {first} has "
-            f"{int(mask_KN[first].sum())} rows and {X_KNR.shape[2]} columns"
+            f"A quantile regression needs at least as many rows as columns; problem {int(numbers[first])} has "
+            f"{int(rows_K[first])} rows and {columns} columns"
         )
+
+
+def _blocks(rows_K: Integers, near: bool) -> Iterator[tuple[Integers, int]]:
+    """Problems of about one size that are solved side by side, and the size that they are padded to."""
+    padded_K = _padded(rows_K)
+    for size in np.unique(padded_K).tolist():
+        block = max(1, (NEAR_NUMBERS if near else BLOCK_NUMBERS) // max(size, 1))
+        alike = np.flatnonzero(padded_K == size)
+        for begin in range(0, len(alike), block):
+            yield alike[begin : begin + block], size
 
 
 def _padded(rows_K: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -186,59 +233,55 @@ def _padded(rows_K: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return padded_K
 
 
-def _fit_block(
-    X_KNR: Floats,
-    y_KN: Floats,
-    tau: float,
-    mask_KN: Bools,
-    near_KN: Floats | None,
-    places: Integers,
-    size: int,
-    fits: SmallFits,
-) -> None:
-    """Fit problems that are padded to one size."""
-    # Observed rows first, in their order; what is left of the size is rows of zeros.
+def _compact(
+    X_KNR: Floats, y_KN: Floats, mask_KN: Bools, near_KN: Floats | None, places: Integers, size: int
+) -> _Compact:
+    """Some problems, padded to one size."""
     rows_Kn = np.argsort(~mask_KN[places], axis=1, kind="stable")[:, :size]
     real_Kn = np.take_along_axis(mask_KN[places], rows_Kn, axis=1)
-    y_Kn = np.where(real_Kn, np.take_along_axis(y_KN[places], rows_Kn, axis=1), 0.0)
     beyond = ((0, 0), (0, size - rows_Kn.shape[1]))
-    y_Kn, real_Kn = np.pad(y_Kn, beyond), np.pad(real_Kn, beyond)
+
+    def taken(values_KN: Floats) -> Floats:
+        return np.pad(np.where(real_Kn, np.take_along_axis(values_KN[places], rows_Kn, axis=1), 0.0), beyond)
+
     if len(X_KNR) == 1 and mask_KN[places].all():
         X_KnR = X_KNR
     else:
-        X_KnR = np.where(
-            real_Kn[:, : rows_Kn.shape[1], None], X_KNR[0 if len(X_KNR) == 1 else places[:, None], rows_Kn], 0.0
-        )
+        X_KnR = np.where(real_Kn[:, :, None], X_KNR[0 if len(X_KNR) == 1 else places[:, None], rows_Kn], 0.0)
     Xt_KRn = np.ascontiguousarray(np.pad(X_KnR, (*beyond, (0, 0))).transpose(0, 2, 1))
-    regular_K = np.broadcast_to(_well_conditioned(Xt_KRn), len(places)) & y_Kn.any(axis=1)
-    near_Kn = None
-    if near_KN is not None:
-        near_Kn = np.pad(np.take_along_axis(near_KN[places], rows_Kn, axis=1), beyond)[regular_K]
-    Xt_KRn = Xt_KRn if len(Xt_KRn) == 1 else Xt_KRn[regular_K]
-    solved = _solved(Xt_KRn, y_Kn[regular_K], real_Kn[regular_K], tau, near_Kn)
-    rows_K = real_Kn.sum(axis=1)
-    done = places[regular_K]
-    fits.coefficients[done] = solved.coefficients_KR
-    fits.objective[done] = solved.objective_K / rows_K[regular_K]
-    fits.gap[done] = solved.gap_K / rows_K[regular_K]
-    for k in [*places[~regular_K], *done[np.isnan(solved.objective_K)]]:
-        seen_N = mask_KN[k]
-        fit = quantile_regression(X_KNR[0 if len(X_KNR) == 1 else k][seen_N], y_KN[k, seen_N], tau, unpenalised=())
+    near_Kn = None if near_KN is None else taken(near_KN)
+    return _Compact(Xt_KRn, taken(y_KN), np.pad(real_Kn, beyond), near_Kn)
+
+
+def _fitted(block: _Compact, tau: float) -> SmallFits:
+    """Fit problems that are padded to one size."""
+    regular_K = np.broadcast_to(_well_conditioned(block.Xt_KRn), len(block.y_Kn)) & block.y_Kn.any(axis=1)
+    solved = _solved(block if regular_K.all() else block.select(regular_K), tau)
+    rows_K = block.real_Kn.sum(axis=1)
+    fits = SmallFits.empty(len(rows_K), block.Xt_KRn.shape[1])
+    regular = np.flatnonzero(regular_K)
+    fits.coefficients[regular] = solved.coefficients_KR
+    fits.objective[regular] = solved.objective_K / rows_K[regular]
+    fits.gap[regular] = solved.gap_K / rows_K[regular]
+    for k in [*np.flatnonzero(~regular_K), *regular[np.isnan(solved.objective_K)]]:
+        X_NR, y_N = block.alone(k)
+        fit = quantile_regression(X_NR, y_N, tau, unpenalised=())
         fits.coefficients[k], fits.objective[k], fits.gap[k] = fit.coefficients, fit.objective, fit.gap
+    return fits
 
 
-def _solved(Xt_KRN: Floats, y_KN: Floats, real_KN: Bools, tau: float, near_KN: Floats | None) -> Vertices:
+def _solved(block: _Compact, tau: float) -> Vertices:
     """Vertices near the known fits, where there are any; of the others and of what is not found there, from afar."""
-    if near_KN is None:
-        return solve_vertices(Xt_KRN, y_KN, real_KN, tau)
-    found = vertices_near(Xt_KRN, y_KN, real_KN, tau, near_KN)
+    if block.near_Kn is None:
+        return solve_vertices(block.Xt_KRn, block.y_Kn, block.real_Kn, tau)
+    found = vertices_near(block.Xt_KRn, block.y_Kn, block.real_Kn, tau, block.near_Kn)
     left_K = np.flatnonzero(np.isnan(found.objective_K))
-    block = max(1, BLOCK_NUMBERS // y_KN.shape[1])
-    for begin in range(0, len(left_K), block):
-        some = left_K[begin : begin + block]
-        Xt_some = Xt_KRN if len(Xt_KRN) == 1 else Xt_KRN[some]
-        vertices = solve_vertices(Xt_some, y_KN[some], real_KN[some], tau)
-        found.record(some, vertices, np.ones(len(some), dtype=bool))
+    at_once = max(1, BLOCK_NUMBERS // block.y_Kn.shape[1])
+    for begin in range(0, len(left_K), at_once):
+        places = left_K[begin : begin + at_once]
+        some = block.select(places)
+        vertices = solve_vertices(some.Xt_KRn, some.y_Kn, some.real_Kn, tau)
+        found.record(places, vertices, np.ones(len(places), dtype=bool))
     return found
 
 

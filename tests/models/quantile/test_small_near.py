@@ -80,5 +80,7 @@ def test_problems_of_unlike_sizes_take_their_own_residuals():
     np.testing.assert_array_equal(again.coefficients, fits.coefficients)
     with pytest.raises(InputError, match="near must hold residuals of every problem's rows"):
         ragged_quantile_regressions(problems, 0.3, near[::-1])
-    with pytest.raises(InputError, match="near must be finite residuals in the shape of y"):
+    with pytest.raises(InputError, match="near must hold residuals in the shape of y"):
         small_quantile_regressions(problems[0][0], problems[0][1][None], 0.3, near=near[0][None, :-1])
+    with pytest.raises(InputError, match="near must be finite residuals; those of problem 2 are not"):
+        ragged_quantile_regressions(problems, 0.3, [*near[:2], np.full(30, np.nan), near[3]])

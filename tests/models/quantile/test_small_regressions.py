@@ -119,10 +119,9 @@ def test_what_has_no_vertex_goes_to_the_general_solver():
     np.testing.assert_allclose(fits.coefficients[4], [1.0, 2.0, 3.0])
 
 
-def test_problems_of_unlike_sizes_are_fitted_as_alone(monkeypatch):
+def test_problems_of_unlike_sizes_are_fitted_as_alone():
     rng = np.random.default_rng(0)
     problems = [(rng.standard_normal((rows, 2)), rng.standard_normal(rows)) for rows in (2, 30, 31, 7, 100)]
-    monkeypatch.setattr("factor_ray.models.quantile.small.STACKED", 2)
     fits = ragged_quantile_regressions(problems, 0.3)
     for k, (X, y) in enumerate(problems):
         np.testing.assert_array_equal(fits.coefficients[k], small_quantile_regressions(X, y[None], 0.3).coefficients[0])
@@ -142,5 +141,7 @@ def test_refuses_in_words():
         small_quantile_regressions(X, y, 0.5, np.arange(10) < np.array([[9], [1], [9]]))
     with pytest.raises(InputError, match="at least one problem"):
         ragged_quantile_regressions([], 0.5)
+    with pytest.raises(InputError, match="first in problem 1"):
+        ragged_quantile_regressions([(X[0], y[0]), (X[1], np.full(10, np.nan)), (X[2], y[2])], 0.5)
     with pytest.raises(InputError, match="problem 1 do not fit together"):
         ragged_quantile_regressions([(X[0], y[0]), (X[1], y[1, :4])], 0.5)
