@@ -82,7 +82,8 @@ def require_fittable(experiment: Experiment, panel: Panel) -> None:
     )
     for entry in experiment.models:
         for space in entry.spaces().values():
-            model(entry.name).require(space.first_point(), available)
+            for point in space.witnesses():
+                model(entry.name).require(point, available)
 
 
 def require_macro_states(

@@ -430,6 +430,25 @@ def test_a_model_for_a_worker_group_is_probed_by_one_worker():
     assert "fits: at most 15 cells of neurif" in describe_plan(Experiment.model_validate(values))
 
 
+@pytest.mark.parametrize(
+    ("searched", "sentence"),
+    [
+        (
+            {"name": "ipca", "search": {"factors": {"integer": [1, 40]}}},
+            "ipca: factors 26 need at least as many instruments; there are 25",
+        ),
+        (
+            {"name": "qcf", "search": {"factors": {"integer": [1, 30]}, "order": {"choice": [3, 2]}}},
+            "qcf: factors must be no more than the 25 terms that 24 characteristics and order 2 give; got 26",
+        ),
+    ],
+)
+def test_a_search_that_the_data_cannot_hold_is_refused_before_a_run(searched, sentence):
+    values = yaml.safe_load(SIMULATED) | {"models": [searched]}
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}"):
+        describe_plan(Experiment.model_validate(values))
+
+
 def test_data_that_is_not_there(tmp_path):
     file = table(tmp_path)
     with pytest.raises(InputError, match=r"none.parquet must be a file; there is none: check the path"):

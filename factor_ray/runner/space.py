@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 _MOST_CHECKED = 256
-"""Whole numbers of a range up to which every one is checked; of a longer range as many, evenly spaced."""
+"""Whole numbers of a range up to which every one is checked; of a longer range as many, evenly spaced.
+
+Also the combinations of several ranges up to which every one is checked.
+"""
 
 
 class Range(BaseModel):
@@ -113,18 +116,34 @@ class Space:
         return self.settings(**{**self.fixed, **self._starts()})
 
     def validate(self) -> None:
-        """Build a point from the fixed values and each witness of each range, so that bad values show before any work.
+        """Build every witness, so that bad values show before any work.
 
         Raises
         ------
         pydantic.ValidationError
             With the hyperparameter's name and what it must be.
         """
-        self.first_point()
-        start = self._starts()
+        for _ in self.witnesses():
+            pass
+
+    def witnesses(self) -> Iterator[Hyperparameters]:
+        """Yield the points that must be valid: at the witnesses of each range by itself, then of all ranges together.
+
+        Together it is every value of the ranges that can be listed with the ends of the others, or where these
+        combinations are too many those of ends, and none where these are too many as well.
+        """
+        yield self.first_point()
+        start, ranges = self._starts(), self.ranges.values()
         for name, range_ in self.ranges.items():
             for value in range_.witnesses():
-                self.settings(**{**self.fixed, **start, name: value})
+                yield self.settings(**{**self.fixed, **start, name: value})
+        ends = [range_.ends() for range_ in ranges]
+        listed = [range_.values(_MOST_CHECKED) or range_.ends() for range_ in ranges]
+        for together in (listed, ends):
+            if math.prod(map(len, together)) <= _MOST_CHECKED:
+                for values in itertools.product(*together):
+                    yield self.settings(**{**self.fixed, **dict(zip(self.ranges, values, strict=True))})
+                return
 
     def _starts(self) -> dict[str, Any]:
         return {name: range_.ends()[0] for name, range_ in self.ranges.items()}

@@ -120,6 +120,24 @@ def test_every_whole_number_of_a_range_is_checked_and_a_bad_one_named():
         Space(Divided, {}, {"heads": Range(integer=(1, 5))}).validate()
 
 
+def test_combinations_of_ranges_are_checked_where_they_are_few():
+    width, heads = Range(choice=(16, 18)), Range(choice=(2, 8))
+    Space(Divided, {}, {"width": Range(choice=(16, 24)), "heads": heads}).validate()
+    with pytest.raises(ValidationError, match="got heads 8"):
+        Space(Divided, {}, {"width": width, "heads": heads}).validate()
+    # 200 and 2 values are too many together, their ends are not.
+    with pytest.raises(ValidationError, match="got heads 8"):
+        Space(Divided, {}, {"width": Range(integer=(8, 207)), "heads": Range(choice=(1, 8))}).validate()
+
+
+def test_too_many_combinations_are_left_to_the_search():
+    many = Range(choice=tuple(range(16, 16 * 19, 16)))
+    space = Space(Divided, {}, {"width": many, "heads": Range(choice=(1, 2, 4, 8, 16, *[1] * 12))})
+    assert len(list(space.witnesses())) == 1 + 18 + 17
+    assert len(list(Space(Divided, {}, {"width": many}).witnesses())) == 1 + 18 + 18
+    assert len(list(Space(Divided, {}, {}).witnesses())) == 2
+
+
 @given(st.integers(-1000, 1000), st.integers(1, 5000))
 def test_long_ranges_are_checked_at_their_ends_and_between(low, length):
     checked = Range(integer=(low, low + length)).witnesses()
