@@ -29,7 +29,10 @@ class Console:
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show how many of ``total`` cells are done and how long the rest may take."""
+        """Show how many of ``total`` cells are done and how long the rest takes if its cells cost what these did.
+
+        Models differ in that, and those that come later may be the dearer ones.
+        """
         if not sys.stderr.isatty():
             yield self._lines(what, total)
             return
@@ -39,7 +42,7 @@ class Console:
             MofNCompleteColumn(),
             TextColumn("cells"),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("left at this pace"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._rich) as bar:
@@ -58,7 +61,7 @@ class Console:
                 return
             last = now
             left = (now - started) / (done - first) * (total - done) if done > first else None
-            estimate = "" if left is None or done >= total else f", about {left:.0f} s left"
+            estimate = "" if left is None or done >= total else f", about {left:.0f} s left at this pace"
             self._rich.print(f"{what}: {done} of at most {total} cells{estimate}")
 
         return advance

@@ -226,7 +226,7 @@ def _left(status: Mapping[str, Any], cells: int) -> str:
     took = float(status["updated"]) - float(status["started"])
     if int(status["fitted"]) == 0 or took <= 0:
         return "not known before the first cell is fitted"
-    return f"about {duration(cells * took / int(status['fitted']))}"
+    return f"about {duration(cells * took / int(status['fitted']))} at this pace"
 
 
 def _judged(contents: Mapping[str, Contents]) -> list[list[str]]:

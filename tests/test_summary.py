@@ -112,7 +112,7 @@ def test_a_run_at_work_says_how_long_it_may_take(tmp_path: Path) -> None:
         text = describe_status(run)
     assert "30 of at most 60 (20 fitted, 10 reused)" in text
     assert "1 min 40 s" in text.split("elapsed")[1].splitlines()[0]
-    assert "about 2 min 30 s" in text
+    assert "about 2 min 30 s at this pace" in text
     assert "alive" in text
 
 
