@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,34 +12,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pa_parquet
 
 from factor_ray.data.macro import Macro
-from factor_ray.data.months import MonthArray, format_month, month_ends, to_months
-from factor_ray.data.panel_rules import (
-    Roles,
-    capitalisations,
-    differing_rates,
-    existing_file,
-    identifiers,
-    labels,
-    numbers,
-    require_columns,
-    require_decimal_rates,
-    require_every_month,
-    require_finite,
-    require_marks,
-    require_returns,
-    require_unique,
-    require_varying,
-    several,
+from factor_ray.data.months import MonthArray, month_ends
+from factor_ray.data.panel_rules import Roles, require_columns, several
+from factor_ray.data.panel_table import (
+    assemble,
+    block_array,
+    csv_columns,
+    described,
+    description_of,
+    one_chunk,
+    parquet_columns,
 )
-from factor_ray.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
 
-_METADATA = b"factor_ray"
 _BLOCKS = ["characteristics", "consensus"]
 
 
@@ -141,35 +126,19 @@ class Panel:
         )
         named = frame.set_axis(list(map(str, frame.columns)), axis=1)
         require_columns(roles, list(named.columns), "the frame")
-        return _assemble(roles, lambda name: named[name], "the frame", macro)
+        return cls._of_table(assemble(roles, lambda name: named[name], "the frame"), macro)
 
     @classmethod
     def from_parquet(cls, path: str | Path, **roles: Any) -> Panel:
         """Build a panel from a Parquet file; keywords as in :meth:`from_frame`. Only the named columns are read."""
-        file, wanted, macro = existing_file(path), Roles.of(roles), roles.get("macro")
-        try:
-            require_columns(wanted, pa_parquet.read_schema(file).names, str(path))
-            table = pa_parquet.read_table(file, columns=wanted.names())
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{path} must be a Parquet file; it cannot be read as one ({error})") from error
-        return _assemble(wanted, lambda name: table.column(name).to_pandas(), str(path), macro)
+        wanted = Roles.of(roles)
+        return cls._of_table(assemble(wanted, parquet_columns(path, wanted), str(path)), roles.get("macro"))
 
     @classmethod
     def from_csv(cls, path: str | Path, **roles: Any) -> Panel:
         """Build a panel from a CSV file with one header line; keywords as in :meth:`from_frame`."""
-        file, wanted, macro = existing_file(path), Roles.of(roles), roles.get("macro")
-        try:
-            with pa.input_stream(str(file), compression="detect") as raw, io.TextIOWrapper(raw, "utf-8-sig") as lines:
-                header = next(csv.reader(lines), [])
-            require_columns(wanted, header, str(path))
-            options = pa_csv.ConvertOptions(include_columns=wanted.names(), strings_can_be_null=True)
-            table = pa_csv.read_csv(file, convert_options=options)
-        except (pa.ArrowInvalid, OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{path} must be a comma-separated UTF-8 file with a header line; {error}") from error
-        undecoded = next((field.name for field in table.schema if pa.types.is_binary(field.type)), None)
-        if undecoded is not None:
-            raise InputError(f"{path} must be UTF-8 text; its column {undecoded!r} is not: save the file as UTF-8")
-        return _assemble(wanted, lambda name: table.column(name).to_pandas(), str(path), macro)
+        wanted = Roles.of(roles)
+        return cls._of_table(assemble(wanted, csv_columns(path, wanted), str(path)), roles.get("macro"))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -263,7 +232,7 @@ class Panel:
 
     def labels(self, column: str) -> npt.NDArray[np.object_]:
         """Return ``exchange`` or ``share_code`` as text (N,); empty where unknown."""
-        return np.asarray(_one_chunk(self.table.column(column)).to_numpy(zero_copy_only=False))
+        return np.asarray(one_chunk(self.table.column(column)).to_numpy(zero_copy_only=False))
 
     def rows(self, first: int, last: int) -> slice:
         """Rows of the months ``first`` to ``last``, both included."""
@@ -275,18 +244,17 @@ class Panel:
         rows = self.rows(first, last)
         kept = self.months[(self.months >= first) & (self.months <= last)]
         table = self.table.slice(rows.start, rows.stop - rows.start)
-        return self._on(_described(table, {**self._metadata, "span": [int(kept[0]), int(kept[-1])]}), kept)
+        return self._on(described(table, {**self._metadata, "span": [int(kept[0]), int(kept[-1])]}), kept)
 
     def with_notes(self, notes: Sequence[str]) -> Panel:
         """Return the panel with sentences about how it was made, which a report shows."""
-        metadata = {**self._metadata, "notes": [*self.notes, *notes]}
-        return replace(self, table=self.table.replace_schema_metadata({_METADATA: json.dumps(metadata)}))
+        return replace(self, table=described(self.table, {**self._metadata, "notes": [*self.notes, *notes]}))
 
     def with_columns(self, *, characteristics: FloatArray, consensus: FloatArray) -> Panel:
         """Return the panel with other characteristics and consensus of the same shapes."""
         table = self.table
         for name, values in (("characteristics", characteristics), ("consensus", consensus)):
-            table = table.set_column(table.column_names.index(name), name, _fixed_size_list(values))
+            table = table.set_column(table.column_names.index(name), name, block_array(values))
         return replace(self, table=table)
 
     def with_plain(self, columns: Mapping[str, FloatArray]) -> Panel:
@@ -320,26 +288,23 @@ class Panel:
         everything = len(rows_n) == len(self)
         table = self.table if everything else self.table.drop_columns(_BLOCKS).take(pa.array(rows_n)).combine_chunks()
         columns = dict(zip(table.column_names, table.columns, strict=True))
-        columns |= {
-            name: _fixed_size_list(block) for name, block in zip(_BLOCKS, (characteristics, consensus), strict=True)
-        }
-        described = {**self._metadata, "characteristics": tuple(names), "span": list(months)}
+        columns |= {name: block_array(block) for name, block in zip(_BLOCKS, (characteristics, consensus), strict=True)}
+        description = {**self._metadata, "characteristics": tuple(names), "span": list(months)}
         table = pa.table({name: columns[name] for name in self.table.column_names})
         span = np.arange(months[0], months[1] + 1, dtype=np.int32)
-        return self._on(_described(table, described), span)
+        return self._on(described(table, description), span)
 
     @classmethod
     def joined(cls, tables: Sequence[pa.Table], macro: Macro | None, factors: Macro | None = None) -> Panel:
         """Join the tables of panels whose months follow each other."""
-        described = [json.loads(table.schema.metadata[_METADATA]) for table in tables]
-        span = [described[0]["span"][0], described[-1]["span"][1]]
+        first, last = description_of(tables[0]), description_of(tables[-1])
         table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables]).combine_chunks()
-        return cls(_described(table, {**described[0], "span": span}), macro, factors)
+        return cls(described(table, {**first, "span": [first["span"][0], last["span"][1]]}), macro, factors)
 
     def with_preparation(self, settings: Mapping[str, Any], account: Mapping[str, Any]) -> Panel:
         """Return the panel marked as prepared, with what each step did."""
-        described = {**self._metadata, "prepared": dict(settings), "preparation": dict(account)}
-        return replace(self, table=_described(self.table, described))
+        description = {**self._metadata, "prepared": dict(settings), "preparation": dict(account)}
+        return replace(self, table=described(self.table, description))
 
     def with_factors(self, factors: Macro | None) -> Panel:
         """Return the panel with observed factor returns; those of other months are left out."""
@@ -361,6 +326,11 @@ class Panel:
         ]
         return pd.concat([frame, *blocks], axis=1)
 
+    @classmethod
+    def _of_table(cls, table: pa.Table, macro: Macro | None) -> Panel:
+        panel = cls(table)
+        return panel if macro is None else replace(panel, macro=macro.on(panel.months))
+
     def _on(self, table: pa.Table, months: MonthArray) -> Panel:
         """A table of other months of the panel, with their macro series and factors."""
         macro, factors = (None if series is None else series.on(months) for series in (self.macro, self.factors))
@@ -368,81 +338,11 @@ class Panel:
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
-        return dict(json.loads(self.table.schema.metadata[_METADATA]))
+        return description_of(self.table)
 
     def _flat(self, column: str) -> npt.NDArray[Any]:
-        return np.asarray(_one_chunk(self.table.column(column)).to_numpy(zero_copy_only=True))
+        return np.asarray(one_chunk(self.table.column(column)).to_numpy(zero_copy_only=True))
 
     def _matrix(self, column: str, width: int) -> FloatArray:
-        flat = _one_chunk(self.table.column(column)).flatten().to_numpy(zero_copy_only=True)
+        flat = one_chunk(self.table.column(column)).flatten().to_numpy(zero_copy_only=True)
         return np.asarray(flat).reshape(len(self), width)
-
-
-def _assemble(roles: Roles, read: Callable[[str], pd.Series], source: str, macro: Macro | None) -> Panel:
-    require_marks(roles)
-    months = to_months(read(roles.month), column=roles.month)
-    if len(months) == 0:
-        raise InputError(f"{source} has no rows: a panel needs at least one asset and month")
-    assets = identifiers(read(roles.asset), roles.asset)
-    codes, names = pd.factorize(assets, sort=True)
-    order = np.lexsort((codes, months))
-    months, codes = months[order], codes[order]
-    require_unique(months, codes, names, source)
-    require_every_month(months, source)
-
-    def place(row: int) -> str:
-        return f"asset {names[codes[row]]} in {format_month(months[row])}"
-
-    def column(name: str) -> FloatArray:
-        return numbers(read(name).iloc[order], name, place)
-
-    def stacked(wanted: tuple[str, ...]) -> FloatArray:
-        block = np.empty((len(months), len(wanted)), dtype=np.float32)
-        for position, name in enumerate(wanted):
-            block[:, position] = column(name)
-            require_finite(block[:, position], name, months, source)
-            require_varying(block[:, position], name, source)
-        return block
-
-    columns: dict[str, Any] = {"month": pa.array(months), "asset": pa.array(names.take(codes))}
-    notes: list[str] = []
-    for role, name in {"return": roles.returns, **roles.numbers()}.items():
-        values = column(name)
-        require_finite(values, name, months, source)
-        if role == "risk_free":
-            require_decimal_rates(values, name, months, source)
-            notes = differing_rates(values, name, months)
-        if role == "market_cap":
-            values = capitalisations(values, name, place, source)
-        columns[role] = pa.array(values, from_pandas=False)
-    for role, name in roles.labels().items():
-        columns[role] = pa.array(labels(read(name))[order], type=pa.string())
-    require_returns(columns["return"].to_numpy(), roles.returns, months, source)
-    columns["characteristics"] = _fixed_size_list(stacked(roles.characteristics))
-    columns["consensus"] = _fixed_size_list(stacked(roles.consensus))
-    described = {
-        "characteristics": roles.characteristics,
-        "consensus": roles.consensus,
-        "frequency": dict(roles.frequency),
-        "growth": roles.growth,
-        "prepared": None,
-    }
-    table = _described(pa.table(columns), described)
-    known = None if macro is None else macro.on(np.arange(months[0], months[-1] + 1, dtype=np.int32))
-    panel = Panel(table, known)
-    return panel.with_notes(notes) if notes else panel
-
-
-def _described(table: pa.Table, described: Mapping[str, Any]) -> pa.Table:
-    return table.replace_schema_metadata({_METADATA: json.dumps(described)})
-
-
-def _fixed_size_list(values: FloatArray) -> pa.FixedSizeListArray:
-    flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
-    if values.shape[1]:
-        return pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[1])
-    return pa.array([[]] * len(values), type=pa.list_(pa.float32(), 0))
-
-
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
