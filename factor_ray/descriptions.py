@@ -100,17 +100,23 @@ def factor_frame(panel: Panel, described: Sequence[Described]) -> pd.DataFrame:
 
 
 def loading_frame(panel: Panel, described: Sequence[Described]) -> pd.DataFrame:
-    """Return one row for each factor and characteristic: its coefficient, and a standard error where there is one."""
+    """Return one row for each factor and characteristic: its coefficient, and what is known of its error.
+
+    ``separation`` is the factor's, ``joint_p`` the characteristic's in all factors; null where a model does not say.
+    """
     frames = []
     for own in described:
-        loadings_KP, errors_KP = own.description.loadings, own.description.standard_errors
-        for position, values_P in enumerate(loadings_KP):
+        found = own.description
+        for position, values_P in enumerate(found.loadings):
             columns = {
                 **own.keys,
                 "factor": position + 1,
                 "characteristic": panel.characteristic_names[: len(values_P)],
                 "coefficient": values_P,
-                "standard_error": math.nan if errors_KP is None else errors_KP[position],
+                "standard_error": math.nan if found.standard_errors is None else found.standard_errors[position],
+                "bootstrap_error": math.nan if found.bootstrap_errors is None else found.bootstrap_errors[position],
+                "joint_p": math.nan if found.joint_p is None else found.joint_p,
+                "separation": math.nan if found.separation is None else found.separation[position],
             }
             frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)

@@ -25,6 +25,9 @@ IN_SAMPLE = "in_sample"
 
 FloatArray = npt.NDArray[np.float32]
 
+_DESCRIBED = 2  # raise it when the same estimate would be described in another way
+_WHERE_KNOWN = ("standard_errors", "bootstrap_errors", "joint_p", "separation")
+
 
 @dataclass(frozen=True)
 class WholeSample:
@@ -64,6 +67,7 @@ def whole_sample(quest: Quest, inputs: Inputs, store: CellStore, warn: Callable[
     identity = {
         "whole_sample": quest.model,
         "version": family.version,
+        "described": _DESCRIBED,
         "horizon": quest.horizon,
         "data": quest.cells.whole_data,
         "hyperparameters": point.model_dump(mode="json"),
@@ -123,8 +127,8 @@ def _written(description: Description | None, first: int) -> dict[str, npt.NDArr
         "factors": description.factors,
         "loadings": description.loadings,
     }
-    if description.standard_errors is not None:
-        written["standard_errors"] = description.standard_errors
+    known = {name: getattr(description, name) for name in _WHERE_KNOWN}
+    written |= {name: values for name, values in known.items() if values is not None}
     return written | {f"curve_{k}": curve for k, curve in enumerate(description.curves or ())}
 
 
@@ -137,6 +141,6 @@ def _read(weights: Weights, first: int) -> Description | None:
         plain["months"].astype(np.int64) + first,
         plain["factors"],
         plain["loadings"],
-        plain.get("standard_errors"),
-        curves or None,
+        curves=curves or None,
+        **{name: plain[name] for name in _WHERE_KNOWN if name in plain},
     )

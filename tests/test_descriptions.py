@@ -44,10 +44,18 @@ def test_no_training_factors_leave_everything_as_it_is():
 
 
 def test_tables_hold_every_factor_month_and_characteristic(panel, described):
-    other = Described("qcf", 1, 0.05, Description(np.arange(2), np.ones((2, 1)), np.ones((1, 9)), np.full((1, 9), 0.5)))
+    known = {"bootstrap_errors": np.full((1, 9), 0.7), "joint_p": np.arange(9.0), "separation": np.array([np.inf])}
+    found = Description(np.arange(2), np.ones((2, 1)), np.ones((1, 9)), np.full((1, 9), 0.5), **known)
+    other = Described("qcf", 1, 0.05, found)
     factors, loadings = factor_frame(panel, [described, other]), loading_frame(panel, [described, other])
     assert list(factors) == ["model", "horizon", "tau", "factor", "month", "value"]
-    assert list(loadings) == ["model", "horizon", "tau", "factor", "characteristic", "coefficient", "standard_error"]
+    errors = ["standard_error", "bootstrap_error", "joint_p", "separation"]
+    assert list(loadings) == ["model", "horizon", "tau", "factor", "characteristic", "coefficient", *errors]
+    own = loadings[loadings["model"] == "qcf"]
+    assert own["bootstrap_error"].eq(0.7).all()
+    assert own["joint_p"].tolist() == list(range(9))
+    assert own["separation"].eq(np.inf).all()
+    assert loadings.loc[loadings["model"] == "ipca", errors].isna().all(axis=None)
     own = factors[(factors["model"] == "ipca") & (factors["factor"] == 2)]
     assert own["month"].tolist() == pd.to_datetime(month_ends(panel.months[2 : 2 + T])).tolist()
     np.testing.assert_array_equal(own["value"], described.description.factors[:, 1])

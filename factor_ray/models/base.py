@@ -192,6 +192,12 @@ class Description:
         Of ``loadings``.
     curves : tuple of float arrays, one for each factor, or None
         Loading functions: columns index, value, and where they are known lower and upper end of a 95% band.
+    bootstrap_errors : float array (K, P) or None
+        Standard errors of ``loadings`` by another way: months drawn with replacement.
+    joint_p : float array (P,) or None
+        P-values of a characteristic's coefficients on all factors being zero.
+    separation : float array (K,) or None
+        How far each factor's strength is from the nearest other one's, in standard errors; infinite for one factor.
     """
 
     months: npt.NDArray[np.int64]
@@ -199,6 +205,9 @@ class Description:
     loadings: npt.NDArray[np.float64]
     standard_errors: npt.NDArray[np.float64] | None = None
     curves: Sequence[npt.NDArray[np.float64]] | None = None
+    bootstrap_errors: npt.NDArray[np.float64] | None = None
+    joint_p: npt.NDArray[np.float64] | None = None
+    separation: npt.NDArray[np.float64] | None = None
 
 
 class Fitted(Protocol):

@@ -23,12 +23,15 @@ from factor_ray.report.factor_figures import (
     titled,
 )
 from factor_ray.report.numbers import decimal
+from factor_ray.report.quantile_tables import p_value
 from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading
 
 _STARS = (0.01, 0.05, 0.10)
 _BAND = norm.ppf(0.975)
 _MOST_BARS = 30
-_COLUMNS = ["characteristic", "level", "factor", "coefficient", "standard_error"]
+_TIE = 3.0  # standard errors between the strengths of two factors, below which their rotation is hardly determined
+_DAGGER, _ALL = "†", 1 << 30  # _ALL stands for all factors, after them
+_COLUMNS = ["characteristic", "level", "factor", "coefficient", "standard_error", "bootstrap_error"]
 
 
 def index_tables(contents: Contents) -> list[Table]:
@@ -38,24 +41,20 @@ def index_tables(contents: Contents) -> list[Table]:
         own = own[own["level"] != ""]
         if own.empty:
             continue
-        columns = own[["level", "factor"]].drop_duplicates().sort_values(["level", "factor"], key=_as_numbers)
-        cells = {
-            (str(name), str(level), int(factor)): _cell(coefficient, error)
-            for name, level, factor, coefficient, error in own[_COLUMNS].itertuples(index=False, name=None)
-        }
-        places = list(columns.itertuples(index=False, name=None))
+        cells = _cells(own)
+        places = sorted({(level, factor) for _, level, factor in cells}, key=lambda at: (float(at[0]), at[1]))
         rows = [
-            Row(name, tuple(cells.get((name, level, factor), Cell("–")) for level, factor in places))
+            Row(name, tuple(cells.get((name, *place), Cell("–")) for place in places))
             for name in own["characteristic"].drop_duplicates().astype(str)
         ]
-        heads = [f"τ = {level}, {factor}" for level, factor in places]
+        tied = _tied(own)
         found.append(
             Table(
                 f"index-{label.full}-{horizon}",
                 f"Index coefficients of {label.text}",
-                ["Characteristic", *heads],
+                ["Characteristic", *(_head(*place, tied) for place in places)],
                 [Panel(f"{horizon_heading(horizon)}; levels, and the number of the factor", tuple(rows))],
-                _index_notes(own),
+                _index_notes(own, tied),
             )
         )
     return found
@@ -78,7 +77,7 @@ def index_figures(contents: Contents) -> list[Figure]:
 
         notes = ["Each factor's coefficients have unit length."]
         if own["standard_error"].notna().any():
-            notes[0] += " Lines: 95% intervals; bars whose interval holds zero are light."
+            notes[0] += " Lines: 95% intervals, cut at the frame; bars whose interval holds zero are light."
         height = 0.45 + 0.14 * own["characteristic"].nunique()
         found.append(
             draw(
@@ -124,19 +123,61 @@ def stars(coefficient: float, standard_error: float) -> str:
     return "*" * sum(bool(p <= level) for level in _STARS)
 
 
-def _cell(coefficient: float, error: float) -> Cell:
+def _cells(own: pd.DataFrame) -> dict[tuple[str, str, int], Cell]:
+    """What the table says of each characteristic, level and factor; factor ``_ALL`` is the joint test of all."""
+    found = {
+        (str(name), str(level), int(factor)): _cell(coefficient, error, drawn)
+        for name, level, factor, coefficient, error, drawn in own[_COLUMNS].itertuples(index=False, name=None)
+    }
+    joint = own.drop_duplicates(["level", "characteristic"]).dropna(subset="joint_p")
+    for name, level, p in joint[["characteristic", "level", "joint_p"]].itertuples(index=False, name=None):
+        found[str(name), str(level), _ALL] = Cell(p_value(p))
+    return found
+
+
+def _cell(coefficient: float, error: float, drawn: float) -> Cell:
     below = f"({decimal(error, 3)})" if math.isfinite(error) else ""
-    return Cell(decimal(coefficient, 3) + stars(coefficient, error), below, min(abs(coefficient), 1.0))
+    below += f" [{decimal(drawn, 3)}]" if math.isfinite(drawn) else ""
+    return Cell(decimal(coefficient, 3) + stars(coefficient, error), below.strip(), min(abs(coefficient), 1.0))
 
 
-def _index_notes(own: pd.DataFrame) -> list[str]:
-    note = (
-        "The index of each factor is the sum of characteristics times these, which have unit length; deeper is larger."
-    )
+def _head(level: str, factor: int, tied: set[tuple[str, int]]) -> str:
+    if factor == _ALL:
+        return f"τ = {level}, p of all"
+    return f"τ = {level}, {factor}{_DAGGER if (level, factor) in tied else ''}"
+
+
+def _tied(own: pd.DataFrame) -> set[tuple[str, int]]:
+    """Levels and factors whose strength is near another's."""
+    near = own[own["separation"] < _TIE]
+    return {(str(level), int(factor)) for level, factor in near[["level", "factor"]].itertuples(index=False, name=None)}
+
+
+def _index_notes(own: pd.DataFrame, tied: set[tuple[str, int]]) -> list[str]:
+    told = [
+        "The index of each factor is the sum of characteristics times these, which have unit length; the first is "
+        "positive by convention; deeper is larger."
+    ]
     if own["standard_error"].notna().any():
-        told = f"{note} Standard errors in brackets; three, two and one star: Wald test of the one, 1%, 5% and 10%."
-        return [told, WHOLE_SAMPLE]
-    return [f"{note} Standard errors are not known for this model.", WHOLE_SAMPLE]
+        told[0] += " Standard errors in brackets; three, two and one star: Wald test of the one, 1%, 5% and 10%."
+    else:
+        told[0] += (
+            " Standard errors are not known for this model: it has none, or some month has too few residuals for the "
+            "density that they need."
+        )
+    if own["bootstrap_error"].notna().any():
+        told.append(
+            "In square brackets: standard errors with months drawn with replacement, which also count how factors turn "
+            "with the months; they are larger with several factors."
+        )
+    if own["joint_p"].notna().any():
+        told.append("p of all: Wald test that no factor's index at that level holds the characteristic.")
+    if tied:
+        told.append(
+            f"{_DAGGER} The factor's strength is within {_TIE:g} standard errors of another's: what is of one and what "
+            "of the other is then hardly determined, and neither its coefficients nor their errors are a guide."
+        )
+    return [*told, WHOLE_SAMPLE]
 
 
 def _paint_bars(axes: Axes, own: pd.DataFrame, colour: str) -> None:
@@ -162,7 +203,3 @@ def _paint_curve(axes: Axes, own: pd.DataFrame, colour: str) -> None:
     axes.margins(x=0.01)
     plain_axis(axes)
     plain_axis(axes, axis="x")
-
-
-def _as_numbers(column: pd.Series) -> pd.Series:
-    return column.astype(float)

@@ -162,7 +162,15 @@ def _factor_tables(
                 for characteristic, value in zip(CHARACTERISTICS, theta, strict=True):
                     error = 0.01 * (1 + len(characteristic)) if standard_errors and tau is not None else np.nan
                     loadings.append(
-                        {**keys, "characteristic": characteristic, "coefficient": value, "standard_error": error}
+                        {
+                            **keys,
+                            "characteristic": characteristic,
+                            "coefficient": value,
+                            "standard_error": error,
+                            "bootstrap_error": 2.0 * error,
+                            "joint_p": 0.03 if np.isfinite(error) else np.nan,
+                            "separation": 4.0 - factor if np.isfinite(error) else np.nan,
+                        }
                     )
                 for w in np.linspace(-3, 3, 41) if tau is not None else ():
                     value = 0.02 * w + 0.005 * factor * w**2

@@ -41,19 +41,22 @@ def test_stars_are_those_of_the_normal(coefficient: float, error: float, wanted:
 
 def test_coefficients_stand_by_level_and_factor(contents: Contents) -> None:
     table = quantile_index.index_tables(contents)[0]
-    assert table.columns == ["Characteristic", "τ = 0.05, 1", "τ = 0.05, 2", "τ = 0.5, 1", "τ = 0.5, 2"]
+    heads = [f"τ = {tau}, {head}" for tau in ("0.05", "0.5") for head in ("1", "2†", "p of all")]
+    assert table.columns == ["Characteristic", *heads]
     assert [row.head for row in table.panels[0].rows] == list(CHARACTERISTICS)
     assert contents.loadings is not None
     by_place = contents.loadings.set_index(["tau", "factor", "characteristic"])
     for row in table.panels[0].rows:
-        for place, (tau, factor) in enumerate([(0.05, 1), (0.05, 2), (0.5, 1), (0.5, 2)]):
+        assert [row.cells[place].text for place in (2, 5)] == ["0.030"] * 2
+        for place, (tau, factor) in zip((0, 1, 3, 4), [(0.05, 1), (0.05, 2), (0.5, 1), (0.5, 2)], strict=True):
             at = by_place.loc[tau, factor, row.head]
             z = abs(at["coefficient"] / at["standard_error"])
             wanted = "*" * sum(z > bound for bound in (1.6449, 1.96, 2.5758))
             text = row.cells[place].text
             assert number(text.rstrip("*")) == pytest.approx(at["coefficient"], abs=0.000501)
             assert text.count("*") == wanted.count("*")
-            assert row.cells[place].below == f"({at['standard_error']:.3f})"
+            assert row.cells[place].below == f"({at['standard_error']:.3f}) [{at['bootstrap_error']:.3f}]"
+    assert "† The factor's strength is within 3 standard errors of another's" in table.notes[3]
 
 
 def test_without_standard_errors_there_is_neither_star_nor_bracket(make_run: MakeRun) -> None:

@@ -3,7 +3,8 @@
 from factor_ray.data.quantile_simulation import SimulatedQuantiles, simulate_quantiles
 from factor_ray.models.quantile.alignment import align
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis, index_coefficients, term_names
-from factor_ray.models.quantile.inference import IndexInference, Wald, index_inference
+from factor_ray.models.quantile.index_tests import IndexInference, Wald
+from factor_ray.models.quantile.inference import index_inference
 from factor_ray.models.quantile.months_bootstrap import bootstrap_indices
 from factor_ray.models.quantile.observed import RollingQuantiles, observed_factor_loadings, rolling_observed
 from factor_ray.models.quantile.qcf import (

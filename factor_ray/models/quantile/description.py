@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from scipy.stats import norm
 from factor_ray.errors import InputError
 from factor_ray.models.base import Description
 from factor_ray.models.quantile.hermite import hermite_functions
-from factor_ray.models.quantile.inference import IndexInference, index_inference
+from factor_ray.models.quantile.index_tests import IndexInference
+from factor_ray.models.quantile.inference import index_inference
+from factor_ray.models.quantile.months_bootstrap import bootstrap_indices
 from factor_ray.models.quantile.qcf import Month, QuantileFactors
 from factor_ray.models.quantile.single_index import Recovery
 
@@ -23,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 _POINTS = 61
 _WITHOUT_DATA = np.linspace(-2.5, 2.5, _POINTS)
+_DRAWS = 100  # of months: a standard error is then known to within a twelfth
 _TAIL = 0.01  # of the assets' index values on either side, where a curve would be drawn on next to nothing
 
 
@@ -34,6 +38,7 @@ def describe(
     *,
     rule: Recovery = "projection",
     penalise_constant: bool = False,
+    coefficients_TP: Floats | None = None,
 ) -> Description:
     """Describe an estimate; with the months' data also how sure its indices and loading functions are.
 
@@ -49,6 +54,8 @@ def describe(
         Those months' data.
     ridge, rule, penalise_constant
         As in the estimation.
+    coefficients_TP : array (T, P), optional
+        Step 1's, for a bootstrap over months beside the standard errors.
     """
     if not samples:
         return Description(
@@ -57,12 +64,30 @@ def describe(
     pooled = np.concatenate([np.asarray(x, dtype=np.float64) for x, _ in samples])
     ranges = [np.quantile(pooled @ theta_D, [_TAIL, 1.0 - _TAIL]) for theta_D in model.thetas]
     curves = _curves(model, [np.linspace(low, high, _POINTS) for low, high in ranges])
+    found = Description(months_T, model.factors, model.thetas, None, curves)
+    if coefficients_TP is not None:
+        drawn = bootstrap_indices(coefficients_TP, model, _DRAWS, 0, rule=rule)
+        found = replace(found, bootstrap_errors=drawn.std(axis=0))
     inference = _inference(model, samples, ridge, rule, penalise_constant)
     if inference is None:
-        return Description(months_T, model.factors, model.thetas, None, curves)
+        return found
     if rule == "projection":
         curves = [_with_band(curve, inference.loading_errors(k, curve[:, 0])) for k, curve in enumerate(curves)]
-    return Description(months_T, model.factors, model.thetas, inference.standard_errors, curves)
+    return replace(
+        found,
+        standard_errors=inference.standard_errors,
+        curves=curves,
+        joint_p=_joint_p(inference),
+        separation=inference.separation,
+    )
+
+
+def _joint_p(inference: IndexInference) -> Floats:
+    """Of every characteristic's being in no factor's index; NaN with one alone, whose coefficient is 1."""
+    factors, width = inference.thetas.shape
+    if width == 1:
+        return np.full(1, np.nan)
+    return np.array([inference.wald_of([(k, d) for k in range(factors)]).p_value for d in range(width)])
 
 
 def _inference(
@@ -70,7 +95,7 @@ def _inference(
 ) -> IndexInference | None:
     """None where residuals are too few for the density that standard errors need."""
     with warnings.catch_warnings():
-        # Of factors that are nearly tied: their standard errors are large, which the report shows.
+        # Of factors that are nearly tied: the description holds their separation, of which the report warns.
         warnings.simplefilter("ignore", UserWarning)
         try:
             return index_inference(model, samples, ridge, rule=rule, penalise_constant=penalise_constant)

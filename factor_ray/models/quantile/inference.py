@@ -1,4 +1,4 @@
-"""Covariance of the index coefficients of a quantile factor model, and Wald tests.
+"""Covariance of the index coefficients of a quantile factor model.
 
 Step 1 leaves in the coefficients of month t the error (Bahadur; spec of QCF, inference)
 
@@ -18,21 +18,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.hermite import (
     degree_slices,
     hermite_basis,
-    hermite_functions,
     index_coefficients,
     index_gradients,
 )
+from factor_ray.models.quantile.index_tests import IndexInference
 from factor_ray.models.quantile.qcf import Month, QuantileFactors
 from factor_ray.models.quantile.single_index import Recovery
 
@@ -41,109 +40,6 @@ Floats = npt.NDArray[np.float64]
 # In the kernel, but at most a third of the month's: with fewer, Phi_t is nearly singular in the tails.
 RESIDUALS_A_TERM = 8
 TIE = 3.0  # standard errors: factors whose d_k are nearer than this have no well-determined rotation
-
-
-@dataclass(frozen=True)
-class Wald:
-    """A test that some index coefficients are all zero.
-
-    Attributes
-    ----------
-    statistic : float
-        ``(R theta)'(R Sigma R')^-1 (R theta)``, chi-square under the hypothesis.
-    degrees : int
-        Number of coefficients.
-    p_value : float
-    """
-
-    statistic: float
-    degrees: int
-    p_value: float
-
-
-@dataclass(frozen=True)
-class IndexInference:
-    """Index coefficients with their joint covariance.
-
-    Attributes
-    ----------
-    thetas : array (R, D)
-        Index coefficients, rows of unit length.
-    covariance : array (R, D, R, D)
-        Their covariance; singular along each theta_k.
-    loading_covariance : array (R, J, J)
-        Of each factor's b_kj as the projection finds them, with theta_k taken as known: a_j(theta) keeps its length, so
-        that to first order an error of theta_k moves no b_kj where beta_k is of the single-index form.
-    separation : array (R,)
-        How far each d_k is from its nearest neighbour, in standard errors of the difference; infinite for one factor.
-    """
-
-    thetas: Floats
-    covariance: Floats
-    loading_covariance: Floats
-    separation: Floats
-
-    @property
-    def standard_errors(self) -> Floats:
-        """Of each coefficient, (R, D)."""
-        size = self.thetas.size
-        return np.sqrt(np.diag(self.covariance.reshape(size, size))).reshape(self.thetas.shape)
-
-    @property
-    def p_values(self) -> Floats:
-        """Two-sided, of each coefficient's being zero, (R, D)."""
-        p_RD: Floats = 2.0 * norm.sf(np.abs(self.thetas) / self.standard_errors)
-        return p_RD
-
-    @property
-    def stars(self) -> list[list[str]]:
-        """``***``, ``**``, ``*`` or nothing, for p-values up to 1, 5 and 10 per cent; R lists of D."""
-        return [["*" * sum(p <= level for level in (0.01, 0.05, 0.10)) for p in row] for row in self.p_values]
-
-    def loading_errors(self, factor: int, index: npt.ArrayLike) -> Floats:
-        """Standard errors (I,) of a factor's loading function at values of its index, theta_k taken as known.
-
-        They are those of single points, not of the whole function at once, and hold for the projection alone: not for
-        the paper's rule of pure powers.
-
-        Parameters
-        ----------
-        factor : int
-            k, from 0.
-        index : array (I,)
-            Values of x'theta_k.
-        """
-        h_JI = hermite_functions(np.asarray(index, dtype=np.float64), self.loading_covariance.shape[1])
-        errors: Floats = np.sqrt(np.einsum("ji,jl,li->i", h_JI, self.loading_covariance[factor], h_JI))
-        return errors
-
-    def wald(self, factor: int, characteristics: Sequence[int]) -> Wald:
-        """Test that a factor's index leaves out all of some characteristics.
-
-        Parameters
-        ----------
-        factor : int
-            k, from 0.
-        characteristics : sequence of int
-            Their positions, from 0; at most D - 1, because theta_k has unit length.
-
-        Raises
-        ------
-        InputError
-            If a factor or characteristic does not exist, or characteristics are none, repeated or too many.
-        """
-        factors, width = self.thetas.shape
-        chosen = list(characteristics)
-        if not 0 <= factor < factors:
-            raise InputError(f"factor must lie between 0 and {factors - 1}; got {factor}")
-        if not 1 <= len(set(chosen)) == len(chosen) < width or not all(0 <= column < width for column in chosen):
-            raise InputError(
-                f"A Wald test takes 1 to {width - 1} different characteristics between 0 and {width - 1}; got {chosen}"
-            )
-        theta = self.thetas[factor, chosen]
-        block = self.covariance[factor][:, factor][np.ix_(chosen, chosen)]
-        statistic = float(theta @ np.linalg.solve(block, theta))
-        return Wald(statistic, len(chosen), float(chi2.sf(statistic, len(chosen))))
 
 
 def index_inference(

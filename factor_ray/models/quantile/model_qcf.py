@@ -184,6 +184,7 @@ class QCF(ByMonth):
             settings.ridge,
             rule=settings.recovery,
             penalise_constant=settings.penalise_constant,
+            coefficients_TP=np.array([coefficients[at] for at in listed]),
         )
         fitted = {at: model.in_sample(months[at].x_NP, row) for row, at in enumerate(listed)}
         return description, fitted

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.alignment import align
-from factor_ray.models.quantile.qcf import QuantileFactors, factors_from_coefficients
+from factor_ray.models.quantile.qcf import QuantileFactors, window_models
 from factor_ray.models.quantile.single_index import Recovery
 
 Floats = npt.NDArray[np.float64]
@@ -58,5 +58,6 @@ def bootstrap_indices(
     (factors, width), order = model.thetas.shape, model.loading_coefficients.shape[1]
     rng = np.random.default_rng(seed)
     samples = rng.integers(len(C_TP), size=(draws, len(C_TP)))
-    models = (factors_from_coefficients(C_TP[rows], model.tau, factors, width, order, rule=rule) for rows in samples)
+    spans = [(begin, begin + len(C_TP)) for begin in range(0, samples.size, len(C_TP))]
+    models = window_models(C_TP[samples.ravel()], spans, model.tau, factors, width, order, rule)
     return np.array([align(drawn, model).thetas for drawn in models])

@@ -158,6 +158,31 @@ def test_wald_of_one_coefficient_is_its_squared_t_statistic_and_stars_follow():
         result.wald(0, [0, 1, 2])
     with pytest.raises(InputError, match="factor must lie between 0 and 1"):
         result.wald(2, [0])
+    with pytest.raises(InputError, match="1 to 2 different characteristics of a factor"):
+        result.wald_of([])
+
+
+def test_wald_of_several_factors_is_their_joint_chi_square_at_its_size():
+    panel = simulated_months(0.5, 100, 10, 0)
+    result = index_inference(fit_quantile_factors(panel, 0.5, 2, 3, 1e-6), panel, 1e-6)
+    chosen = [(0, 2), (1, 0), (1, 2)]
+    theta = np.array([result.thetas[k, d] for k, d in chosen])
+    block = np.array([[result.covariance[k, d, s, e] for s, e in chosen] for k, d in chosen])
+    assert result.wald_of(chosen).statistic == pytest.approx(theta @ np.linalg.inv(block) @ theta)
+    assert result.wald_of(chosen).degrees == 3
+    assert result.wald_of([(1, 2), (1, 0)]).statistic == pytest.approx(result.wald(1, [0, 2]).statistic)
+
+
+def test_a_description_holds_the_bootstrap_joint_tests_and_how_far_factors_are_apart():
+    panel = simulated_months(0.5, 100, 10, 0)
+    coefficients = monthly_coefficients(panel, 0.5, 3, 1e-6)
+    fitted = factors_from_coefficients(coefficients, 0.5, 2, 3, 3)
+    result = index_inference(fitted, panel, 1e-6)
+    found = describe(fitted, np.arange(10), panel, 1e-6, coefficients_TP=coefficients)
+    np.testing.assert_array_equal(found.separation, result.separation)
+    np.testing.assert_array_equal(found.bootstrap_errors, bootstrap_indices(coefficients, fitted, 100, 0).std(axis=0))
+    np.testing.assert_array_equal(found.joint_p, [result.wald_of([(0, d), (1, d)]).p_value for d in range(3)])
+    assert describe(fitted, np.arange(10), panel, 1e-6).bootstrap_errors is None
 
 
 def test_bootstrap_over_months_agrees_where_one_factor_leaves_nothing_to_rotate():
