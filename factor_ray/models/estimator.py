@@ -19,8 +19,8 @@ from factor_ray.data.sample import WindowView, asset_numbers, observed_factors_o
 from factor_ray.data.targets import excess_returns, own_excess_returns
 from factor_ray.data.windows import MonthRange, Window
 from factor_ray.errors import InputError
-from factor_ray.models.base import Available, Fit, Hyperparameters, Model, Weights
-from factor_ray.models.ensemble import FittedMember, ensemble_forecast
+from factor_ray.models.base import Available, Fit, Hyperparameters, Model, Prediction, Weights
+from factor_ray.models.ensemble import FittedMember, ensemble_forecast, ensemble_total
 from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_macro_states
 from factor_ray.models.seeds import fit_seed, macro_state_seed
 
@@ -108,7 +108,9 @@ class Estimator:
         )
         return self
 
-    def predict(self, panel: Panel, months: MonthRange | None = None) -> pd.DataFrame:
+    def predict(
+        self, panel: Panel, months: MonthRange | None = None, *, kind: Literal["predictive", "total"] = "predictive"
+    ) -> pd.DataFrame:
         """Forecast months of a panel, by default the window's test months.
 
         Parameters
@@ -117,6 +119,9 @@ class Estimator:
             As at `fit`. Its variables are found by name: they may stand in another order, among others.
         months : (int, int), optional
             First and last month, both included.
+        kind : "predictive" or "total"
+            A true forecast; or a fit to the months, no forecast, of a factor model whose factors are realised with the
+            months' own targets.
 
         Returns
         -------
@@ -128,7 +133,8 @@ class Estimator:
         ------
         InputError
             If the model was not fitted, or every member diverged; if the panel lacks a characteristic or consensus
-            variable that the model was fitted on, or was prepared as `fit` refuses it.
+            variable that the model was fitted on, or was prepared as `fit` refuses it; if a total is asked of a model
+            without factors.
         """
         sound = [fit for fit in self.fits if fit.status == "ok"]
         if not sound:
@@ -138,7 +144,12 @@ class Estimator:
         ready = _with_variables(self._prepared(panel), characteristics, consensus)
         view, rows = self._view(panel, ready, self.window.train[0]), ready.rows(first, last)
         members = [FittedMember(self.settings, fit.weights) for fit in sound]
-        mean = ensemble_forecast(self._model(), members, view.forecast_months((first, last)))
+        if kind == "total":
+            mean = Prediction(ensemble_total(self._model(), members, view.realised_months((first, last))))
+            if mean.returns is None:
+                raise InputError(f"{self.name} has no factors that months' targets could tell: ask for kind predictive")
+        else:
+            mean = ensemble_forecast(self._model(), members, view.forecast_months((first, last)))
         frame = pd.DataFrame(
             {
                 "month": month_ends(ready.row_months[rows]),

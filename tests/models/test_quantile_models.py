@@ -11,6 +11,7 @@ import pytest
 
 from factor_ray.data.macro import Macro
 from factor_ray.data.panel import Panel
+from factor_ray.data.preprocess import Preprocess
 from factor_ray.data.quantile_simulation import RETURN_SIZE, quantile_panel, simulate_quantiles
 from factor_ray.data.sample import Sample, WindowView, asset_numbers, observed_factors_of
 from factor_ray.data.targets import excess_returns, own_excess_returns
@@ -18,6 +19,7 @@ from factor_ray.data.windows import Window
 from factor_ray.errors import InputError
 from factor_ray.models.base import Available
 from factor_ray.models.by_month import Span, cross_sections
+from factor_ray.models.forecasters.mlp import MLP
 from factor_ray.models.quantile import (
     Setting,
     fit_latent_factors,
@@ -137,6 +139,25 @@ def test_qcf_forecasts_from_training_and_validation_months_and_is_scored_by_trai
     described = fitted.describe()
     assert described.months.tolist() == list(range(LENGTH + 1))
     np.testing.assert_allclose(described.loadings, model.thetas)
+
+
+def test_in_a_notebook_qcf_gives_both_kinds_of_quantiles_and_what_it_has_found():
+    panel = design()
+    chosen = window(3)
+    as_they_are = Preprocess(rank=False, standardise=False)
+    qcf = QCF(tau=0.3, order=3, ridge=1e-3, factors=2, preprocess=as_they_are)
+    with pytest.raises(InputError, match="call fit first"):
+        _ = qcf.estimate
+    found = qcf.fit(panel, chosen).estimate
+    model = fit_quantile_factors(months_of(panel)[3 : 4 + LENGTH], 0.3, 2, 3, 1e-3)
+    np.testing.assert_allclose(found.betas, model.betas, rtol=1e-6, atol=1e-9)
+    x_ND, y_N = months_of(panel)[4 + LENGTH]
+    np.testing.assert_allclose(found.loadings(x_ND), model.loadings(x_ND), rtol=1e-5, atol=1e-7)
+    for kind, wanted in (("predictive", model.predictive(x_ND)), ("total", model.total(x_ND, y_N))):
+        frame = qcf.predict(panel, (chosen.test[0], chosen.test[0]), kind=kind)
+        np.testing.assert_allclose(frame["prediction"], wanted, rtol=1e-4, atol=1e-7)
+    with pytest.raises(InputError, match="mlp has no factors that months' targets could tell"):
+        MLP(epochs=1).fit(panel, chosen).predict(panel, kind="total")
 
 
 def test_a_total_needs_as_many_targets_as_factors_and_reads_only_those_it_has():

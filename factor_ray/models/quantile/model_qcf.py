@@ -48,7 +48,9 @@ class QCFSettings(QCFMonthSettings):
 class QCF(ByMonth):
     """Single-index quantile factor model with observed characteristics.
 
-    A window's score is equation 10's: the mean pinball loss of the validation months with their factors refitted.
+    In a notebook ``estimate`` holds what a fit has found: factors, intermediate loading coefficients, indices and
+    loading functions. A window's score is equation 10's: the mean pinball loss of the validation months with their
+    factors refitted.
     """
 
     name: ClassVar[str] = "qcf"
@@ -56,6 +58,19 @@ class QCF(ByMonth):
     Settings: ClassVar[type[Hyperparameters]] = QCFSettings
     MonthSettings: ClassVar[type[Hyperparameters]] = QCFMonthSettings
     forecasts: ClassVar[Literal["mean", "quantile"]] = "quantile"
+
+    @property
+    def estimate(self) -> QuantileFactors:
+        """What the fit has found.
+
+        Raises
+        ------
+        InputError
+            If nothing was fitted.
+        """
+        if not self.fits:
+            raise InputError("qcf: nothing was estimated yet: call fit first")
+        return self.fitted(self.settings, self.fits[0].weights).model
 
     @classmethod
     def require(cls, point: Hyperparameters, available: Available) -> None:
