@@ -39,15 +39,20 @@ class Described:
 
 
 def described_of(quest: Quest, store: CellStore) -> Described | None:
-    """Describe the first member of the ensemble of a finished search's last window; None for one without factors.
+    """Describe the first member of the ensemble of a finished search's last window; None for one without factors."""
+    return described_in(quest, store, len(quest.windows) - 1)
 
-    Factors are in the order and with the signs of :func:`identified`.
+
+def described_in(quest: Quest, store: CellStore, window: int) -> Described | None:
+    """Describe the first member of the ensemble of one of a finished search's windows; None for one without factors.
+
+    Factors of a model of means are in the order and with the signs of :func:`identified`; a quantile model's factors
+    all have one length, and it orders them itself.
     """
     assert quest.selection is not None
-    last = len(quest.windows) - 1
-    found = first_fitted(quest, store, last, quest.selection.best[last]).describe()
-    if found is None:
-        return None
+    found = first_fitted(quest, store, window, quest.selection.best[window]).describe()
+    if found is None or quest.tau is not None:
+        return None if found is None else Described(quest.model, quest.horizon, quest.tau, found)
     order_K, sign_K = identified(found)
     ordered = replace(
         found, factors=found.factors[:, order_K] * sign_K, loadings=found.loadings[order_K] * sign_K[:, None]
