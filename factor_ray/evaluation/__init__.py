@@ -2,7 +2,7 @@
 
 from factor_ray.evaluation.benchmarks import DieboldMariano, diebold_mariano, historical_mean
 from factor_ray.evaluation.comparison import compare_losses
-from factor_ray.evaluation.coverage import CoverageTest, christoffersen_test, kupiec_test
+from factor_ray.evaluation.coverage import CoverageTest, christoffersen_test, conditional_coverage_test, kupiec_test
 from factor_ray.evaluation.forecasts import consensus_statistics, forecast_statistics
 from factor_ray.evaluation.newey_west import MeanTest, mean_test
 from factor_ray.evaluation.portfolio_statistics import long_short, portfolio_means, return_statistics
@@ -16,6 +16,7 @@ __all__ = [
     "MeanTest",
     "christoffersen_test",
     "compare_losses",
+    "conditional_coverage_test",
     "consensus_statistics",
     "crossing_rates",
     "diebold_mariano",

@@ -19,7 +19,8 @@ class CoverageTest:
     Attributes
     ----------
     statistic, p_value : float
-        Chi-square with one degree of freedom under the hypothesis; NaN without observations.
+        Chi-square under the hypothesis, with one degree of freedom (two for conditional coverage); NaN without
+        observations.
     observations : int
         Outcomes, or pairs of adjacent ones, behind it.
     """
@@ -44,8 +45,7 @@ def kupiec_test(hits: npt.ArrayLike, tau: float) -> CoverageTest:
     InputError
         If tau is not in (0, 1).
     """
-    if not 0.0 < tau < 1.0:
-        raise InputError(f"tau must lie between 0 and 1, both excluded; got {tau!r}")
+    _check_level(tau)
     hit_N = np.asarray(hits, dtype=bool)
     count, total = int(hit_N.sum()), hit_N.size
     return _likelihood_ratio(_log_likelihood(count, total, tau), _log_likelihood(count, total), total)
@@ -69,6 +69,45 @@ def christoffersen_test(hits: npt.ArrayLike, months: npt.ArrayLike, assets: npt.
     InputError
         If the three differ in length.
     """
+    before, after = _transitions(hits, months, assets)
+    return _likelihood_ratio(_log_likelihood(int(after.sum()), len(after)), _chain(before, after), len(after))
+
+
+def conditional_coverage_test(
+    hits: npt.ArrayLike, months: npt.ArrayLike, assets: npt.ArrayLike, tau: float
+) -> CoverageTest:
+    """Test that a hit has probability tau whatever came a month before (Christoffersen 1998, conditional coverage).
+
+    The two hypotheses of :func:`kupiec_test` and :func:`christoffersen_test` at once, on the outcomes that have one a
+    month before: the likelihood of independent hits of probability tau against that of the Markov chain.
+
+    Parameters
+    ----------
+    hits, months, assets
+        As in :func:`christoffersen_test`.
+    tau : float
+        Level, in (0, 1).
+
+    Raises
+    ------
+    InputError
+        If the three differ in length, or tau is not in (0, 1).
+    """
+    _check_level(tau)
+    before, after = _transitions(hits, months, assets)
+    restricted = _log_likelihood(int(after.sum()), len(after), tau)
+    return _likelihood_ratio(restricted, _chain(before, after), len(after), degrees=2)
+
+
+def _check_level(tau: float) -> None:
+    if not 0.0 < tau < 1.0:
+        raise InputError(f"tau must lie between 0 and 1, both excluded; got {tau!r}")
+
+
+def _transitions(
+    hits: npt.ArrayLike, months: npt.ArrayLike, assets: npt.ArrayLike
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Hits of a month and of the next one of the same asset."""
     hit_N = np.asarray(hits, dtype=bool)
     month_N, asset_N = np.asarray(months, dtype=np.int64), np.asarray(assets)
     if not hit_N.shape == month_N.shape == asset_N.shape:
@@ -79,9 +118,12 @@ def christoffersen_test(hits: npt.ArrayLike, months: npt.ArrayLike, assets: npt.
     order = np.lexsort([month_N, asset_N])
     hit_N, month_N, asset_N = hit_N[order], month_N[order], asset_N[order]
     adjacent = (asset_N[1:] == asset_N[:-1]) & (month_N[1:] == month_N[:-1] + 1)
-    before, after = hit_N[:-1][adjacent], hit_N[1:][adjacent]
-    chain = sum(_log_likelihood(int(after[before == state].sum()), int(np.sum(before == state))) for state in (0, 1))
-    return _likelihood_ratio(_log_likelihood(int(after.sum()), len(after)), chain, len(after))
+    return hit_N[:-1][adjacent], hit_N[1:][adjacent]
+
+
+def _chain(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> float:
+    """Log-likelihood of the Markov chain whose transitions are likeliest."""
+    return sum(_log_likelihood(int(after[before == state].sum()), int(np.sum(before == state))) for state in (0, 1))
 
 
 def _log_likelihood(hits: int, total: int, probability: float | None = None) -> float:
@@ -91,8 +133,8 @@ def _log_likelihood(hits: int, total: int, probability: float | None = None) -> 
     return float(xlogy(hits, probability) + xlogy(total - hits, 1.0 - probability))
 
 
-def _likelihood_ratio(restricted: float, free: float, observations: int) -> CoverageTest:
+def _likelihood_ratio(restricted: float, free: float, observations: int, degrees: int = 1) -> CoverageTest:
     if not observations:
         return CoverageTest(float("nan"), float("nan"), 0)
     statistic = max(2.0 * (free - restricted), 0.0)
-    return CoverageTest(statistic, float(chi2.sf(statistic, 1)), observations)
+    return CoverageTest(statistic, float(chi2.sf(statistic, degrees)), observations)

@@ -12,6 +12,7 @@ from scipy.stats import chi2, norm
 from factor_ray.errors import InputError
 from factor_ray.evaluation import (
     christoffersen_test,
+    conditional_coverage_test,
     crossing_rates,
     expected_shortfall,
     kupiec_test,
@@ -122,6 +123,10 @@ def test_christoffersen_counts_transitions_between_adjacent_months_only():
     found = christoffersen_test(np.array(hits)[order], np.array(months)[order], np.array(assets)[order])
     assert found.observations == 7
     assert found.statistic == pytest.approx(2 * (free - restricted))
+    both = conditional_coverage_test(np.array(hits)[order], np.array(months)[order], np.array(assets)[order], 0.3)
+    at_level = (n00 + n10) * np.log(0.7) + (n01 + n11) * np.log(0.3)
+    assert both.statistic == pytest.approx(2 * (free - at_level))
+    assert both.p_value == pytest.approx(chi2.sf(both.statistic, 2))
 
 
 def test_coverage_tests_have_the_size_they_claim():
@@ -130,8 +135,13 @@ def test_coverage_tests_have_the_size_they_claim():
     months, assets = np.arange(500), np.zeros(500, dtype=int)
     assert 0.02 < np.mean([kupiec_test(hits, 0.1).p_value < 0.05 for hits in draws]) < 0.09
     assert 0.02 < np.mean([christoffersen_test(hits, months, assets).p_value < 0.05 for hits in draws]) < 0.09
+    both = [conditional_coverage_test(hits, months, assets, 0.1).p_value < 0.05 for hits in draws]
+    assert 0.02 < np.mean(both) < 0.09
+    wrong = rng.random(500) < 0.2
+    assert conditional_coverage_test(wrong, months, assets, 0.1).p_value < 1e-4
     clustered = np.repeat(rng.random(125) < 0.1, 4)
     assert christoffersen_test(clustered, months, assets).p_value < 1e-4
+    assert conditional_coverage_test(clustered, months, assets, 0.1).p_value < 1e-4
 
 
 def test_crossings_and_their_rearrangement_agree_with_loops():
@@ -188,5 +198,7 @@ def test_refuses_in_words():
         expected_shortfall(table, 0.1)
     with pytest.raises(InputError, match="tau must lie between 0 and 1"):
         kupiec_test([True], 1.0)
+    with pytest.raises(InputError, match="tau must lie between 0 and 1"):
+        conditional_coverage_test([True], [1], [0], 0.0)
     with pytest.raises(InputError, match="one value for each observation"):
         christoffersen_test([True], [1, 2], [0, 0])
