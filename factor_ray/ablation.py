@@ -13,7 +13,7 @@ from factor_ray.data.panel import Panel
 from factor_ray.evaluation.newey_west import mean_test
 from factor_ray.experiment import ModelEntry
 from factor_ray.models.registry import model
-from factor_ray.runner.space import label_of, sweeps
+from factor_ray.runner.space import sweeps
 from factor_ray.tables import PREDICTIVE, TOTAL, Forecast
 
 FloatArray = npt.NDArray[np.float32]
@@ -51,9 +51,9 @@ def measure_ablations(
     Parameters
     ----------
     entries : sequence of ModelEntry
-        The experiment's models. What their sweeps switch are hyperparameters that are no numbers, or two numbers one of
-        which is 0. The full model has their default or, where that is not in the sweep, the first value that is not
-        empty; all other swept hyperparameters are the variant's.
+        The experiment's models. What a variant may lack are the ablations that its entry lists, and what sweeps of
+        true and false switch: of these the full model has the default or, where that is not in the sweep, the first
+        value. All other swept hyperparameters are the variant's.
     losses : mapping of label to Losses
         Of variants at one horizon; those of models without a total fit need not be there.
     horizon : int
@@ -72,11 +72,11 @@ def measure_ablations(
         references = {
             name: _reference(values, settings.model_fields[name].default)
             for name, values in sweeps(settings, entry.given).items()
-            if _is_switch(values)
+            if all(isinstance(value, bool) for value in values)
         }
         for label, space in spaces.items():
-            wanted = {**space.fixed, **references}
-            full = next((other for other, its in spaces.items() if its.fixed == wanted), label)
+            wanted = {**spaces[space.full or label].fixed, **references}
+            full = next(other for other, its in spaces.items() if its.fixed == wanted)
             if full != label and label in losses and full in losses:
                 kinds = {
                     kind: _difference(losses[label][kind], losses[full][kind], horizon)
@@ -87,15 +87,8 @@ def measure_ablations(
     return found
 
 
-def _is_switch(values: Sequence[Any]) -> bool:
-    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in values]
-    return not any(numbers) or (len(values) == 2 and 0 in values)
-
-
-def _reference(values: Sequence[Any], default: Any) -> Any:
-    written = label_of(default)  # a list in the configuration is a tuple in the settings
-    like_default = [value for value in values if label_of(value) == written]
-    return next(iter(like_default or filter(None, values)), values[0])
+def _reference(values: Sequence[bool], default: Any) -> bool:
+    return default if default in values else values[0]
 
 
 def _difference(own: pd.DataFrame, full: pd.DataFrame, horizon: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
 from factor_ray.models.macro_state import MacroStateSettings
 from factor_ray.models.registry import model, model_names
-from factor_ray.refusals import KeyPath, explain, nearest, refusal
+from factor_ray.refusals import KeyPath, explain, nearest, refusal, shown
 from factor_ray.runner.settings import ComputeSettings, EnsembleSettings, SearchSettings, TrackingSettings
 from factor_ray.runner.space import Range, Space, label_of, sweeps, variants
 
@@ -93,12 +93,17 @@ class PortfolioSettings(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """One model: its name, fixed or swept hyperparameters, and ranges to search."""
+    """One model: its name, fixed or swept hyperparameters, ranges to search, and what is switched off to compare."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field(description="One of the models that `factor-ray models` lists.")
     search: dict[str, Range] = Field({}, description="Ranges of hyperparameters that the search explores.")
+    ablations: dict[str, Any] = Field(
+        {},
+        description="Hyperparameters and the values that switch them off, each alone: one more variant for each, which "
+        "is compared with the full model and never selected.",
+    )
 
     @property
     def given(self) -> Mapping[str, Any]:
@@ -107,7 +112,7 @@ class ModelEntry(BaseModel):
 
     def spaces(self, tau: float | None = None) -> dict[str, Space]:
         """Return the variants of the model, those of a quantile model at a level."""
-        found = variants(self.name, model(self.name).Settings, self.given, self.search)
+        found = variants(self.name, model(self.name).Settings, self.given, self.search, self.ablations)
         if tau is None:
             return found
         return {label: replace(space, fixed={**space.fixed, "tau": tau}) for label, space in found.items()}
@@ -118,12 +123,12 @@ class ModelEntry(BaseModel):
             raise refusal(f"there is no model {self.name!r}; {nearest(self.name, model_names())}", ("name",))
         settings = model(self.name).Settings
         known = [name for name in settings.model_fields if name != "tau"]
-        if "tau" in self.given or "tau" in self.search:
+        if "tau" in {*self.given, *self.search, *self.ablations}:
             raise refusal("levels are those of target.quantiles, for all models: set them there", ("tau",))
-        for section, names in (((), self.given), (("search",), self.search)):
+        for section, names in (((), self.given), (("search",), self.search), (("ablations",), self.ablations)):
             for name in names:
                 if name not in known:
-                    hint = nearest(name, known if section else [*known, "search"])
+                    hint = nearest(name, known if section else [*known, "search", "ablations"])
                     raise refusal(f"{self.name} has no hyperparameter {name!r}; {hint}", (*section, name))
         for name in sorted(set(self.given) & set(self.search)):
             raise refusal(f"{name} is both fixed and searched: keep one", ("search", name))
@@ -141,13 +146,26 @@ class ModelEntry(BaseModel):
             except ValidationError as error:
                 path, sentence = explain(error, settings, {**dict.fromkeys(space.ranges), **space.fixed})
                 raise refusal(f"{self.name}: {sentence}", self._where_written(path, space, swept)) from error
+        self._require_ablations_that_differ(swept)
         return self
+
+    def _require_ablations_that_differ(self, swept: Mapping[str, Sequence[Any]]) -> None:
+        full = next(iter(self.spaces().values()))
+        for name, value in self.ablations.items():
+            for what, names in (("swept", swept), ("searched", self.search)):
+                if name in names:
+                    raise refusal(f"{name} is both {what} and switched off: keep one", ("ablations", name))
+            if replace(full, fixed={**full.fixed, name: value}).first_point() == full.first_point():
+                same = f"{name} is {shown(value)} in the full model too"
+                raise refusal(f"{self.name}: {same}: give the value that switches it off", ("ablations", name))
 
     def _where_written(self, path: KeyPath, space: Space, swept: Mapping[str, Sequence[Any]]) -> KeyPath:
         """Return where the value of a point stands that a path names: alone, in a sweep, or in a range."""
         name = str(path[0]) if path else ""
         if name in self.search:
             return ("search", name)
+        if space.full is not None and name in self.ablations:
+            return ("ablations", *path)
         if name in swept:
             return (name, list(swept[name]).index(space.fixed[name]))
         return path

@@ -53,8 +53,10 @@ def _entry_schema(
     definitions.update(own.pop("$defs", {}))
     fields = own["properties"]
     properties: dict[str, Any] = {"name": {"const": name}}
+    off: dict[str, Any] = {}
     for field, described in fields.items():
         one = {key: value for key, value in described.items() if key not in ("kind", "default", "description", "title")}
+        off[field] = one
         properties[field] = {
             "anyOf": [one, {"type": "array", "items": one, "minItems": 1}],
             "default": described.get("default"),
@@ -66,10 +68,16 @@ def _entry_schema(
         "additionalProperties": False,
         "description": entry["properties"]["search"]["description"],
     }
+    ablations = {
+        "type": "object",
+        "properties": off,
+        "additionalProperties": False,
+        "description": entry["properties"]["ablations"]["description"],
+    }
     return {
         "type": "object",
         "title": name,
-        "properties": {**properties, "search": search},
+        "properties": {**properties, "search": search, "ablations": ablations},
         "required": ["name"],
         "additionalProperties": False,
     }

@@ -22,11 +22,13 @@ from factor_ray.models.macro_state import MacroState, MacroStateSettings, fit_ma
 from factor_ray.models.registry import model, one_member
 from factor_ray.models.seeds import macro_state_seed
 from factor_ray.models.trivial import trivial_forecasts
+from factor_ray.runner.beside import search_beside
 from factor_ray.runner.campaign import CellNames, Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Digests, Inputs, factor_digests, target_digests
 from factor_ray.runner.monthly import MonthlyFits
-from factor_ray.runner.search import planned_fits, search_forward
+from factor_ray.runner.search import Search, planned_fits, search_forward
+from factor_ray.runner.space import Space
 
 MACRO_STATE_VERSION = 1
 
@@ -201,9 +203,19 @@ def quests(experiment: Experiment, inputs: Inputs, digests: Digests) -> list[Que
             for tau in levels_of(experiment, entry.name):
                 identity = [experiment.search.seed, entry.name, horizon] + ([] if tau is None else [tau])
                 seed = int(digest(identity)[:8], 16)
-                search = search_forward(entry.spaces(tau), len(windows), experiment.search, members, seed)
+                search = search_of(experiment, entry.spaces(tau), len(windows), members, seed)
                 found.append(Quest(entry.name, horizon, search, windows, cells, tau, monthly, members))
     return found
+
+
+def search_of(experiment: Experiment, spaces: Mapping[str, Space], windows: int, members: int, seed: int) -> Search:
+    """Return the search over a model's variants; ablations are fitted beside those that may be selected."""
+    full = {label: space for label, space in spaces.items() if space.full is None}
+    lacking = {label: space for label, space in spaces.items() if space.full is not None}
+    search = search_forward(full, windows, experiment.search, members, seed)
+    if not lacking:
+        return search
+    return search_beside(search, search_forward(lacking, windows, experiment.search, members, seed))
 
 
 def monthly_fits(name: str, horizon: int, inputs: Inputs, digests: Digests) -> MonthlyFits | None:

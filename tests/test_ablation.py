@@ -86,8 +86,9 @@ def test_equal_losses_have_no_test():
     [
         ({"factors": [1, 2]}, {}),
         ({"intercept": [True, False]}, {"intercept=True": "intercept=False"}),
-        ({"ridge": [0.1, 0.0]}, {"ridge=0.1": "ridge=0"}),
-        ({"expected": ["ewma", "ar1"]}, {"expected=ar1": "expected=ewma"}),
+        ({"ridge": [0.1, 0.0]}, {}),
+        ({"expected": ["ewma", "ar1"]}, {}),
+        ({"constant": [False]}, {}),
         (
             {"factors": [1, 2], "constant": [True, False], "intercept": [False, True]},
             {
@@ -108,11 +109,36 @@ def test_the_full_model_has_what_is_the_default(given, pairs):
     }
 
 
-def test_a_list_that_is_the_default_is_the_full_model():
-    entry = ModelEntry.model_validate({"name": "conditional_autoencoder", "hidden": [[], [32, 16], [32]]})
+@pytest.mark.parametrize(
+    ("given", "pairs"),
+    [
+        ({"ridge": 0.1, "ablations": {"ridge": 0, "constant": False}}, {"ridge=0": "", "constant=False": ""}),
+        (
+            {"factors": [1, 2], "ablations": {"expected": "ar1"}},
+            {f"factors={k},expected=ar1": f"factors={k}" for k in (1, 2)},
+        ),
+        (
+            {"intercept": [True, False], "ablations": {"constant": False}},
+            {
+                "intercept=True": "intercept=False",
+                "intercept=True,constant=False": "intercept=False",
+                "intercept=False,constant=False": "intercept=False",
+            },
+        ),
+    ],
+)
+def test_what_an_entry_lists_as_ablations_is_compared_with_the_full_model(given, pairs):
+    entry = ModelEntry.model_validate({"name": "ipca", **given})
     found = measure_ablations([entry], {label: losses(0) for label in entry.spaces()}, 1)
-    assert {own["full"] for own in found.values()} == {"conditional_autoencoder[hidden=32]"}
-    assert len(found) == 2
+    assert {label: own["full"] for label, own in found.items()} == {
+        f"ipca[{label}]": f"ipca[{full}]" if full else "ipca" for label, full in pairs.items()
+    }
+
+
+def test_sweeps_of_lists_are_no_ablations():
+    columns = [[1, 2, 3, 4, 5], [1, 2, 3], [1]]
+    entry = ModelEntry.model_validate({"name": "observed_factors", "columns": columns})
+    assert measure_ablations([entry], {label: losses(0) for label in entry.spaces()}, 1) == {}
 
 
 def test_variants_that_were_not_measured_are_left_out():

@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from configurations import GOOD, SIMULATED, assert_refused, build, changed
+from configurations import GOOD, SIMULATED, assert_refused, build, changed, validator
 
+from factor_ray.configuration import parse
 from factor_ray.errors import InputError
 
 REFUSED = [
@@ -71,6 +72,47 @@ REFUSED = [
 @pytest.mark.parametrize(("old", "new", "line", "sentence"), REFUSED)
 def test_what_is_wrong_in_models_is_one_sentence(old, new, line, sentence):
     assert_refused(old, new, line, sentence)
+
+
+NEURIF = "{name: neurif, factors: 2, orthogonality: [0.01, 0.1], search: {blocks: {integer: [1, 2]}}, ablations: {%s}}"
+
+
+@pytest.mark.parametrize(
+    ("ablations", "sentence"),
+    [
+        ("temporl: false", "neurif has no hyperparameter 'temporl'; did you mean temporal?"),
+        ("tau: 0.5", "levels are those of target.quantiles, for all models: set them there"),
+        ("temporal: [false, true]", "neurif: temporal must be true or false; got [False, True]"),
+        ("temporal: off-", "neurif: temporal must be true or false; got 'off-'"),
+        ("heads: -1", "neurif: heads must be at least 1; got -1"),
+        ("temporal: true", "neurif: temporal is true in the full model too: give the value that switches it off"),
+        ("factors: 2", "neurif: factors is 2 in the full model too: give the value that switches it off"),
+        ("orthogonality: 0", "orthogonality is both swept and switched off: keep one"),
+        ("blocks: 0", "blocks is both searched and switched off: keep one"),
+    ],
+)
+def test_an_ablation_that_cannot_be_compared_is_one_sentence(ablations, sentence):
+    text = changed("{name: cbapm, hidden: [4], epochs: 2}", NEURIF % ablations, SIMULATED)
+    with pytest.raises(InputError) as refused:
+        build(text)
+    assert str(refused.value) == f"run.yaml, line 6: {sentence}"
+    told_by_schema = not any(rule in sentence for rule in ("in the full model too", "both"))
+    assert validator().is_valid(parse(text, "run.yaml").values) != told_by_schema
+
+
+def test_an_ablation_is_one_more_variant_beside_each_full_one():
+    written = NEURIF % "temporal: false, instrumentation: 0"
+    text = changed("{name: cbapm, hidden: [4], epochs: 2}", written, SIMULATED)
+    validator().validate(parse(text, "run.yaml").values)
+    spaces = build(text).models[0].spaces()
+    swept = [f"neurif[orthogonality={a}" for a in ("0.01", "0.1")]
+    full = {f"{own}]": None for own in swept}
+    parts = ("temporal=False", "instrumentation=0")
+    assert {label: space.full for label, space in spaces.items()} == full | {
+        f"{own},{part}]": f"{own}]" for own in swept for part in parts
+    }
+    without = spaces["neurif[orthogonality=0.1,temporal=False]"].first_point()
+    assert without == spaces["neurif[orthogonality=0.1]"].first_point().model_copy(update={"temporal": False})
 
 
 def test_a_list_of_models_is_wanted():

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -90,11 +91,15 @@ class Range(BaseModel):
 
 @dataclass(frozen=True)
 class Space:
-    """What one variant of a model may be: fixed hyperparameters and ranges over others."""
+    """What one variant of a model may be: fixed hyperparameters and ranges over others.
+
+    ``full`` is the label of the variant that it is an ablation of; None for one that may be selected.
+    """
 
     settings: type[Hyperparameters]
     fixed: Mapping[str, Any]
     ranges: Mapping[str, Range]
+    full: str | None = None
 
     def suggest(self, trial: optuna.Trial) -> Hyperparameters:
         """Return the point that Optuna's trial stands for."""
@@ -150,26 +155,33 @@ class Space:
 
 
 def variants(
-    name: str, settings: type[Hyperparameters], given: Mapping[str, Any], ranges: Mapping[str, Range]
+    name: str,
+    settings: type[Hyperparameters],
+    given: Mapping[str, Any],
+    ranges: Mapping[str, Range],
+    ablations: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Space]:
-    """Return the variants of a model: one for every combination of its list-valued hyperparameters.
+    """Return the variants of a model: one for every combination of its list-valued hyperparameters, then ablations.
 
     A hyperparameter given as a list is a sweep, unless a list is what one value of it looks like (hidden layers); a
-    list of lists is a sweep of those.
+    list of lists is a sweep of those. Each ablation changes one hyperparameter of each of these, the others left alone.
 
     Returns
     -------
     dict of label to Space
-        Labels as in ``cbapm[consensus_weight=0.3]``; the plain name where nothing is swept.
+        Labels as in ``cbapm[consensus_weight=0.3]``; the plain name where nothing is swept or ablated.
     """
     swept = sweeps(settings, given)
     plain = {key: value for key, value in given.items() if key not in swept}
-    spaces = {}
+    full, lacking = {}, {}
     for combination in itertools.product(*swept.values()):
         chosen = dict(zip(swept, combination, strict=True))
-        label = ",".join(f"{key}={label_of(value)}" for key, value in chosen.items())
-        spaces[f"{name}[{label}]" if label else name] = Space(settings, {**plain, **chosen}, ranges)
-    return spaces
+        label = _label(name, chosen)
+        full[label] = Space(settings, {**plain, **chosen}, ranges)
+        for key, value in ablations.items():
+            fixed = {**plain, **chosen, key: value}
+            lacking[_label(name, {**chosen, key: value})] = Space(settings, fixed, ranges, full=label)
+    return {**full, **lacking}
 
 
 def sweeps(settings: type[Hyperparameters], given: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -184,6 +196,11 @@ def label_of(value: Any) -> str:
     if isinstance(value, float) and float(f"{value:g}") == value:
         return f"{value:g}"
     return str(value)
+
+
+def _label(name: str, chosen: Mapping[str, Any]) -> str:
+    label = ",".join(f"{key}={label_of(value)}" for key, value in chosen.items())
+    return f"{name}[{label}]" if label else name
 
 
 def _is_sweep(settings: type[Hyperparameters], name: str, value: Any) -> bool:

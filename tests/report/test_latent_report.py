@@ -43,7 +43,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "data": {"source": "simulated", "slots": 40, "months": 70},
             "windows": {"first_train_end": "2001-06", "validation": 6, "test": 12},
             "macro_state": {"kind": "none"},
-            "models": [{"name": "ipca", "factors": [1, 2], "intercept": [False, True]}],
+            "models": [{"name": "ipca", "factors": [1, 2], "ablations": {"intercept": True}}],
             "search": {"points": 1},
             "ensemble": {"members": 1},
             "portfolios": {"number": 4, "costs": [0, 25]},
@@ -97,23 +97,29 @@ def test_tables_that_a_run_does_not_have_are_not_left_from_an_earlier_one(direct
 def test_totals_stand_beside_forecasts(contents, forecasts):
     table = fits_table(contents)
     rows = rows_of(table)
-    variants = [f"ipca[factors={k},intercept={i}]" for k in (1, 2) for i in (False, True)]
+    variants = [f"ipca[factors={k}{without}]" for without in ("", ",intercept=True") for k in (1, 2)]
     assert list(rows) == ["ipca", *variants]
     for model in rows:
         assert number(rows[model][1]) == pytest.approx(100 * r2(forecasts, model, "total"), abs=0.006)
         assert number(rows[model][3]) == pytest.approx(100 * r2(forecasts, model, "predictive"), abs=0.006)
     assert number(rows["ipca"][2]) < number(rows["ipca"][1])
-    assert [rows[model][0] for model in variants] == ["1", "1", "2", "2"]
+    assert [rows[model][0] for model in variants] == ["1", "2", "1", "2"]
     assert set(rows["ipca"][0]) <= set("12–")
 
 
 def test_ablations_are_differences_from_the_full_model(contents, forecasts):
-    rows = rows_of(ablation_table(contents))
-    assert list(rows) == [f"ipca[factors={k},intercept={i}]" for k in (1, 2) for i in (False, True)]
+    table = ablation_table(contents)
+    assert table is not None
+    heads = [("ipca, factors = 1", "selected"), ("intercept = True", "variant")]
+    heads += [("ipca, factors = 2", "selected"), ("intercept = True", "variant")]
+    assert [(row.head, row.kind) for row in table.panels[0].rows] == heads
+    rows = rows_of(table)
+    assert list(rows) == [f"ipca[factors={k}{without}]" for k in (1, 2) for without in ("", ",intercept=True")]
     for k in (1, 2):
-        full, own = rows[f"ipca[factors={k},intercept=False]"], rows[f"ipca[factors={k},intercept=True]"]
+        full, own = rows[f"ipca[factors={k}]"], rows[f"ipca[factors={k},intercept=True]"]
         for column, kind in ((0, "total"), (4, "predictive")):
-            without, complete = (r2(forecasts, f"ipca[factors={k},intercept={i}]", kind) for i in (True, False))
+            labels = (f"ipca[factors={k},intercept=True]", f"ipca[factors={k}]")
+            without, complete = (r2(forecasts, label, kind) for label in labels)
             assert number(full[column]) == pytest.approx(100 * complete, abs=0.006)
             assert number(own[column]) == pytest.approx(100 * without, abs=0.006)
             assert number(own[column + 1]) == pytest.approx(100 * (without - complete), abs=0.006)

@@ -21,7 +21,7 @@ from factor_ray.runner.campaign import Campaign, CellNames
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.fitting import Context, Pack, fit_packs
 from factor_ray.runner.inputs import Digests, Inputs, month_digests
-from factor_ray.runner.search import Selection, planned_fits
+from factor_ray.runner.search import Request, Selection, planned_fits
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -190,6 +190,31 @@ def test_a_larger_search_and_ensemble_reuse_the_smaller_ones_cells(tmp_path, toy
     drive(campaign, inputs, np.random.default_rng(0), slots=2)
     assert campaign.reused == first
     assert sum(toy.packs) == first + campaign.fitted
+
+
+def test_ablations_are_planned_and_fitted_beside_the_full_model_and_never_selected(tmp_path):
+    def entry(**more: Any) -> list[dict[str, Any]]:
+        return [{"name": "toy", "penalty": 1e-2, "search": {"width": {"choice": [1, 2]}}, **more}]
+
+    chosen = experiment(models=entry(ablations={"penalty": 1e4, "learns": "returns"}))
+    (listed,) = chosen.models
+    assert list(listed.spaces()) == ["toy", "toy[penalty=10000]", "toy[learns=returns]"]
+    campaign, inputs = start(chosen, tmp_path)
+    drive(campaign, inputs, np.random.default_rng(0), slots=2)
+    alone, _ = start(experiment(models=entry()), tmp_path)
+    assert alone.finished
+    for quest, bare in zip(campaign.quests, alone.quests, strict=True):
+        assert quest.selection is not None
+        assert bare.selection is not None
+        assert quest.selection.points["toy"] == bare.selection.points["toy"]
+        assert quest.selection.best == ["toy"] * len(quest.windows)
+        first = {v: quest.selection.scores[Request(0, p[0], 0)] for v, p in quest.selection.points.items()}
+        assert min(first, key=lambda variant: first[variant]) == "toy[penalty=10000]"
+    planned = [sum(stages.planned_cells(chosen, listed, windows)) for windows in inputs.windows.values()]
+    bare_entry = experiment(models=entry()).models[0]
+    assert planned == [
+        3 * sum(stages.planned_cells(chosen, bare_entry, windows)) for windows in inputs.windows.values()
+    ]
 
 
 def test_corrupt_cells_are_told_set_aside_and_fitted_again(tmp_path, uninterrupted, toy):
