@@ -13,6 +13,7 @@ from factor_ray.report.contents import Contents, as_number
 from factor_ray.report.labels import ORACLE, Label
 from factor_ray.report.numbers import count, decimal, percent, size
 from factor_ray.report.quantile_headline import quantile_answer
+from factor_ray.report.quantile_measures import best_on_common_rows
 from factor_ray.report.tables import Cell, Panel, Row, Table
 
 _TOLD_APART = 1.96
@@ -50,7 +51,7 @@ def embargo(contents: Contents) -> str:
 
 
 def headline_table(contents: Contents) -> Table:
-    """Return the best selected model of each horizon with its principal measures."""
+    """Return the best selected model of each horizon with its principal measures, over all that it forecasts."""
     rows = []
     for horizon in contents.horizons:
         best = best_selected(contents, horizon)
@@ -88,8 +89,9 @@ def headline_table(contents: Contents) -> Table:
 
 
 def best_selected(contents: Contents, horizon: int) -> Label | None:
-    """Return the model with the highest R2 against zero among those selected without test months."""
-    return _best([label for label in contents.models(horizon) if not label.is_variant], contents, horizon)
+    """Return the best of the models selected without test months, on the rows that all models forecast."""
+    models = [label for label in contents.models(horizon) if not label.is_variant]
+    return best_on_common_rows(contents, models, horizon, "comparison") or _highest_r2(contents, models, horizon)
 
 
 def sharpes(contents: Contents, model: str, horizon: int) -> tuple[float, float]:
@@ -169,7 +171,9 @@ def _answer(contents: Contents, horizon: int) -> str:
     gross, net = sharpes(contents, best.full, horizon)
     oracle = contents.number(ORACLE, horizon, "returns", "all", "r2")
     rivals = len([label for label in contents.models(horizon) if not label.is_variant])
-    who = f"{best.text}, which turned out the best of {rivals} models," if rivals > 1 else best.text
+    who = best.text
+    if rivals > 1:
+        who += f", which turned out the best of {rivals} models on the rows that all forecast,"
     mean, ic, t = measure("r2_historical_mean"), measure("ic"), measure("ic_t_statistic")
     text = f"{who} reached an out-of-sample R² of {percent(measure('r2'))}% against zero"
     text += f" (the simulated market's truth: {percent(oracle)}%)" if math.isfinite(oracle) else ""
@@ -181,10 +185,11 @@ def _answer(contents: Contents, horizon: int) -> str:
     if math.isfinite(gross):
         text += f"Its top less its bottom portfolio had a Sharpe ratio of {decimal(gross)} before costs"
         text += f" and {decimal(net)} at {headline_cost(contents):g} bp. " if math.isfinite(net) else ". "
-    variant = _best([label for label in contents.models(horizon) if label.is_variant], contents, horizon)
+    swept = [label for label in contents.models(horizon) if label.is_variant and label.family == best.family]
+    variant = _highest_r2(contents, swept, horizon)
     if variant is not None:
         r2 = contents.number(variant.full, horizon, "returns", "all", "r2")
-        text += f"In hindsight the best value of the sweep was {variant.variant} ({percent(r2)}%)."
+        text += f"In hindsight the best value of its sweep was {variant.variant} ({percent(r2)}%)."
     return text.strip()
 
 
@@ -197,7 +202,7 @@ def _source(experiment: Mapping[str, Any]) -> str:
     return f"simulated market, seed {data['seed']}" if data["source"] == "simulated" else str(data["source"])
 
 
-def _best(labels: list[Label], contents: Contents, horizon: int) -> Label | None:
+def _highest_r2(contents: Contents, labels: list[Label], horizon: int) -> Label | None:
     r2 = {label: contents.number(label.full, horizon, "returns", "all", "r2") for label in labels}
     known = {label: value for label, value in r2.items() if math.isfinite(value)}
     return max(known, key=lambda label: known[label]) if known else None

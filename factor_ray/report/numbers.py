@@ -22,6 +22,11 @@ def decimal(value: float, digits: int = 2) -> str:
     return text.replace("-", "−")
 
 
+def p_value(value: float) -> str:
+    """Write a p-value."""
+    return "<0.001" if value < 0.0005 else decimal(value, 3)
+
+
 def plain(value: float) -> str:
     """Write a number with as many digits as it needs, up to four that matter."""
     return f"{value:.4g}".replace("-", "−") if math.isfinite(value) else MISSING

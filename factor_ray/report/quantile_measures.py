@@ -54,13 +54,22 @@ def selected_models(contents: Contents, horizon: int, level: str) -> list[Label]
 
 
 def best_model(contents: Contents, horizon: int, level: str) -> Label | None:
-    """Return the selected model whose true forecasts have the highest R2 against a quantile of zero."""
-    r2 = {
-        label: measure(contents, label.full, horizon, level, "r2")
-        for label in selected_models(contents, horizon, level)
-    }
+    """Return the selected model with the best true forecasts: on the rows that all models forecast, where compared.
+
+    That is the lowest mean monthly pinball loss; else the highest R2 against a quantile of zero.
+    """
+    models = selected_models(contents, horizon, level)
+    best = best_on_common_rows(contents, models, horizon, "quantile_comparison", level)
+    r2 = {label: measure(contents, label.full, horizon, level, "r2") for label in models}
     known = {label: value for label, value in r2.items() if math.isfinite(value)}
-    return max(known, key=lambda label: known[label]) if known else None
+    return best or (max(known, key=lambda label: known[label]) if known else None)
+
+
+def best_on_common_rows(contents: Contents, labels: list[Label], horizon: int, *part: str) -> Label | None:
+    """Return the label with the lowest mean loss of a comparison; None where none was compared."""
+    loss = {label: contents.number(label.full, horizon, *part, "mean_loss") for label in labels}
+    known = {label: value for label, value in loss.items() if math.isfinite(value)}
+    return min(known, key=lambda label: known[label]) if known else None
 
 
 def spread_out(found: list[str], most: int) -> list[str]:

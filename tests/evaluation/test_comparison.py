@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factor_ray.comparison import compare_forecasts
+from factor_ray.comparison import compare_forecasts, compare_quantiles
 from factor_ray.data.simulation import simulate
 from factor_ray.data.targets import excess_returns
 from factor_ray.errors import InputError
@@ -77,3 +77,35 @@ def test_forecasts_are_compared_on_common_rows_as_the_pairwise_test_does():
     assert found["bad"]["dm_t_statistic"] == pytest.approx(pairwise.t_statistic)
     assert np.isnan(found["good"]["dm_t_statistic"])
     assert compare_forecasts(panel, forecasts[:1], target_N, 2) == {}
+
+
+def test_quantiles_are_compared_on_common_rows_whatever_else_a_model_forecasts():
+    """A model that is worse where all forecast, but spared the hardest assets, is not the best."""
+    panel = simulate(seed=2, slots=30, months=40, characteristics=9, consensus=2).panel
+    target_N = excess_returns(panel, 1)
+    rows = np.flatnonzero((panel.row_months >= panel.months[10]) & np.isfinite(target_N))
+    true_n = np.quantile(target_N[rows], 0.1)
+    spared = np.abs(target_N[rows]) > np.quantile(np.abs(target_N[rows]), 0.7)
+    near, far = np.full(len(rows), true_n, np.float32), np.full(len(rows), 1.3 * true_n, np.float32)
+    forecasts = [
+        Forecast("whole", 1, rows, near, tau=0.1),
+        Forecast("spared", 1, rows, np.where(spared, np.float32("nan"), far), tau=0.1),
+    ]
+    found = compare_quantiles(panel, forecasts, target_N, 1)
+    y_n = target_N[rows][~spared].astype(float)
+    months = panel.row_months[rows][~spared]
+
+    def loss(q: np.float32) -> pd.Series:
+        e_n = y_n - float(q)
+        return pd.Series(np.maximum(0.1 * e_n, -0.9 * e_n))
+
+    assert found["whole"]["aqe"] == pytest.approx(loss(near[0]).mean())
+    assert found["spared"]["r2"] == pytest.approx(1 - loss(far[0]).sum() / loss(np.float32(0)).sum())
+    assert found["spared"]["hit_rate"] == np.mean(y_n <= far[0])
+    by_month = [loss(q).groupby(months).mean() for q in (near[0], far[0])]
+    best = min((0, 1), key=lambda k: by_month[k].mean())
+    assert found["spared"]["best"] == ("whole", "spared")[best]
+    assert found["spared"]["relative_aqe"] == pytest.approx(by_month[1].mean() / by_month[best].mean())
+    assert {row["observations"] for row in found.values()} == {int((~spared).sum())}
+    assert "relative_rmse" not in found["whole"]
+    assert compare_quantiles(panel, forecasts[:1], target_N, 1) == {}

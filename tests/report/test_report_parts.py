@@ -112,7 +112,7 @@ def test_the_headline_is_of_what_was_selected_not_of_the_best_variant(contents: 
     assert headline.headline_table(contents).panels[0].rows[0].model == "cbapm"
     lead, text = headline.answer(contents)[0]
     assert lead == "1 month."
-    assert "In hindsight the best value of the sweep was λ = 1 (99.00%)" in text
+    assert "In hindsight the best value of its sweep was λ = 1 (99.00%)" in text
 
 
 def test_a_model_that_loses_to_the_mean_is_said_to(make_run: MakeRun) -> None:
