@@ -96,7 +96,7 @@ class NeurIF(Estimator):
     """
 
     name: ClassVar[str] = "neurif"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     Settings: ClassVar[type[Hyperparameters]] = NeurIFSettings
 
     @classmethod
@@ -154,7 +154,8 @@ class NeurIF(Estimator):
             ``scores``, of the validation months: ``selection``, by which a fit stops too, the loss of what factors
             realised without an asset leave of its return over that of zero (the plain total fit improves with
             needless factors and with large loadings of volatile assets), and ``total_r2``, plain. ``weights``: those
-            of the loadings, ``months``, ``factors`` (realised, in decimals) and ``embedded_factors`` (F').
+            of the loadings, ``months``, ``factors`` (realised, in decimals), ``embedded_factors`` (F') and, with
+            blocks, ``projection``, the coefficients of the loadings' regression on characteristics.
 
         Raises
         ------
@@ -178,7 +179,7 @@ class NeurIF(Estimator):
             frozen_loadings(settings, weights),
             weights["months"],
             weights["factors"],
-            (gamma_IK[:-1] if settings.constant else gamma_IK).T,
+            weights["projection"] if settings.blocks else (gamma_IK[:-1] if settings.constant else gamma_IK).T,
             first=int(weights["first"][0]),
             expected=settings.factor_forecast,
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import torch
 
 from factor_ray.data.sample import History, Sample
 from factor_ray.models.base import Fit, Weights
+from factor_ray.models.instruments import projection
 from factor_ray.models.latent import (
     OfRows,
     history_of,
@@ -73,15 +75,19 @@ def _kept(
 def identified(point: NeurIFSettings, weights: Weights, train: Sample, device: str = "cpu") -> Weights:
     """Return the weights of a fit under IPCA's identification, with the factors that training months realise.
 
-    Gamma, F' and W_out turn together, so that no fit and no forecast changes.
+    Gamma, F' and W_out turn together, so that no fit and no forecast changes. ``projection`` (K, P) are the
+    coefficients of a regression of the loadings on the characteristics, for reports; without blocks it is Gamma.
     """
-    months, realised_TK = realised_months(frozen_loadings(point, weights, device), history_of(train))
+    history, of_rows = history_of(train), _remembered(frozen_loadings(point, weights, device))
+    months, realised_TK = realised_months(of_rows, history)
     rotation_KK = identification(weights["loadings.gamma"].astype(np.float64), realised_TK)
     turned = {
         name: rotate_loadings(weights[name].astype(np.float64), rotation_KK).astype(np.float32)
         for name in ("loadings.gamma", "loadings.outward")
         if name in weights
     }
+    if point.blocks:
+        turned["projection"] = rotate_loadings(projection(of_rows, history).T, rotation_KK).T.astype(np.float32)
     return {
         **weights,
         **turned,
@@ -89,6 +95,18 @@ def identified(point: NeurIFSettings, weights: Weights, train: Sample, device: s
         "factors": realised_TK @ rotation_KK,
         **trained_months(months, train),
     }
+
+
+def _remembered(of_rows: OfRows) -> OfRows:
+    """The same loadings, each month's computed once."""
+    found: dict[int, npt.NDArray[np.floating[Any]]] = {}
+
+    def loadings(history: History, rows: slice) -> npt.NDArray[np.floating[Any]]:
+        if rows.start not in found:
+            found[rows.start] = of_rows(history, rows)
+        return found[rows.start]
+
+    return loadings
 
 
 def frozen_loadings(point: NeurIFSettings, weights: Weights, device: str = "cpu") -> OfRows:

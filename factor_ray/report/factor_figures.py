@@ -128,7 +128,7 @@ def loading_map(label: Label, horizon: int, own: pd.DataFrame, level: str) -> Fi
             axes.grid(visible=False)
             axes.spines[:].set_visible(False)
         steps = [-1.0, -0.5, 0.0, 0.5, 1.0]
-        names = ["negative, the factor's largest", "half of it", "zero", "half of it", "positive, the factor's largest"]
+        names = ["negative, the factor's largest", "half of that", "zero", "half of", "positive, the factor's largest"]
         patches = [
             Patch(facecolor=SIGNED((step + 1) / 2), edgecolor="#d9dee3", label=name)
             for step, name in zip(steps, names, strict=True)
@@ -142,7 +142,10 @@ def loading_map(label: Label, horizon: int, own: pd.DataFrame, level: str) -> Fi
         titled("Loadings", label, horizon) + at,
         0.75 + 0.175 * length,
         paint,
-        ["Coefficients of each factor (columns) on the characteristics, in shares of the factor's largest."],
+        [
+            "Coefficients of each factor (columns) on the characteristics, in shares of the factor's largest; of "
+            "loadings that are not linear, those of a regression of the loadings. The constant is left out."
+        ],
     )
 
 
@@ -160,6 +163,8 @@ def _series_figure(contents: Contents, label: Label, horizon: int, own: pd.DataF
     ]
     if own["level"].ne("").any():
         notes.append(WHOLE_SAMPLE)
+    else:
+        notes.append("Of the last window's months of training, on which the factors are estimated.")
     return draw(
         f"factors-{label.full}-{horizon}", titled("Factors", label, horizon), 0.15 + 1.4 * rows_of(own), paint, notes
     )

@@ -174,6 +174,20 @@ def test_factors_are_identified(fitted):
     assert (np.abs(np.corrcoef(factor_TK.T, found.weights["embedded_factors"].T)[:2, 2:].diagonal()) > 0.9).all()
 
 
+def test_the_description_is_the_regression_of_all_loadings_not_gamma_alone(fitted):
+    point, found = fitted
+    assert point.blocks > 0
+    of_rows, month_H = frozen_loadings(point, found.weights), TRAIN.history.month_H
+    starts = np.flatnonzero(np.diff(month_H, prepend=-1))
+    spans = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(month_H)], strict=True)]
+    loadings_NK = np.concatenate([of_rows(TRAIN.history, rows) for rows in spans])
+    x_NI = np.column_stack([TRAIN.history.x_HP, np.ones(len(month_H))])
+    wanted_IK = np.linalg.lstsq(x_NI, loadings_NK, rcond=None)[0]
+    described = NeurIF.fitted(point, found.weights).describe().loadings
+    np.testing.assert_allclose(described, wanted_IK[:-1].T, atol=1e-4 * np.abs(wanted_IK).max())
+    assert np.abs(described - found.weights["loadings.gamma"][: described.shape[1]].T).max() > 1e-3
+
+
 def test_identification_changes_no_fit():
     point, found = fit(epochs=1)
     turn_KK = np.array([[0.5, -1.0], [2.0, 0.3]])
