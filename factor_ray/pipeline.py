@@ -175,6 +175,15 @@ def _what_looks_ahead(experiment: Experiment) -> list[str]:
 def _report(run: Run, started: float, campaign: Campaign) -> None:
     from factor_ray.report import write_report
 
-    cost = {"seconds": time.time() - started, "fitted": campaign.fitted, "reused": campaign.reused}
+    months = [
+        {"model": model, "horizon": horizon, "cells": len(cells), "seconds": sum(cells.values())}
+        for (model, horizon), cells in campaign.months.items()
+    ]
+    cost = {
+        "seconds": time.time() - started,
+        "fitted": campaign.fitted,
+        "reused": campaign.reused,
+        "months": months,
+    }
     run.write("logs/cost.json", json.dumps(cost).encode())
     write_report(run.path)

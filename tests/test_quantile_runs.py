@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,13 @@ def test_in_sample_is_one_estimate_of_all_months_with_the_last_selection(referen
     curves = pd.read_parquet(reference.path / "curves.parquet")
     assert set(curves.columns) == {"model", "horizon", "tau", "factor", "index", "value", "low", "high"}
     assert set(curves["model"]) == {"qcf"}
+
+
+def test_the_run_notes_what_its_months_took(reference: Run) -> None:
+    (months,) = json.loads((reference.path / "logs" / "cost.json").read_text())["months"]
+    assert (months["model"], months["horizon"]) == ("qcf", 1)
+    assert months["cells"] == 2 * 2 * len(TAUS) * (MONTHS - 2)  # orders, ridges, levels, months that hold targets
+    assert months["seconds"] > 0
 
 
 def test_one_slot_and_a_second_run_give_the_same_bytes_and_fit_nothing(reference: Run, tmp_path: Path) -> None:

@@ -144,6 +144,8 @@ class Campaign:
         self._pending: dict[str, list[Quest]] = {}
         self._known: dict[str, Fit] = {}
         self.reused = self.fitted = 0
+        self.months: dict[tuple[str, int], dict[str, float]] = {}
+        """By model and horizon the months' cells that searches have read, and the seconds that each took to fit."""
         for quest in self.quests:
             self._advance(quest, None)
 
@@ -197,7 +199,7 @@ class Campaign:
 
     def _scores(self, quest: Quest, requests: Sequence[Request]) -> Mapping[Request, float]:
         if quest.monthly is not None:
-            self._take_months(quest.monthly, quest.monthly.needed(requests))
+            self._take_months(quest, quest.monthly, quest.monthly.needed(requests))
             return quest.monthly.scores(requests)
         return {request: self._known[self._name(quest, request)].scores["selection"] for request in requests}
 
@@ -265,9 +267,12 @@ class Campaign:
         for begin in range(0, len(listed), max(largest, 1)):
             self._queue.append(_month_pack(quest, listed[begin : begin + largest]))
 
-    def _take_months(self, monthly: MonthlyFits, months: Sequence[Month]) -> None:
+    def _take_months(self, quest: Quest, monthly: MonthlyFits, months: Sequence[Month]) -> None:
+        seconds = self.months.setdefault((quest.model, quest.horizon), {})
         for month in months:
-            monthly.take(month, self._known[monthly.name(month)])
+            name = monthly.name(month)
+            monthly.take(month, self._known[name])
+            seconds[name] = self._known[name].seconds
 
     def _keep_selected(self, quest: Quest) -> None:
         """Store what a search of months has selected, for forecasts: of other members every cell is there already."""

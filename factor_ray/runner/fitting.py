@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, ClassVar
 
 from factor_ray.errors import InputError, WorkError
@@ -116,7 +117,7 @@ class MonthPack:
         return dataclasses.replace(self, **parts)
 
     def fit(self, inputs: Inputs, store: CellStore, context: Context) -> None:  # noqa: ARG002 - small: no GPU
-        """Fit and store what is not stored already, month after month."""
+        """Fit and store what is not stored already, month after month; settings share their month's seconds evenly."""
         family = model(self.model)
         assert issubclass(family, ByMonth)
         for month, settings, names, identities in zip(
@@ -126,9 +127,11 @@ class MonthPack:
             section = inputs.cross_section(self.horizon, month)
             if not todo or section is None:
                 continue
-            wanted = [family.MonthSettings(**settings[k]) for k in todo]
-            for k, found in zip(todo, family.fit_month(wanted, section), strict=True):
-                store.write(names[k], Fit({"coefficients": found}, {}), identities[k])
+            started = perf_counter()
+            found = family.fit_month([family.MonthSettings(**settings[k]) for k in todo], section)
+            seconds = (perf_counter() - started) / len(todo)
+            for k, coefficients in zip(todo, found, strict=True):
+                store.write(names[k], Fit({"coefficients": coefficients}, {}, seconds=seconds), identities[k])
 
 
 AnyPack = Pack | MonthPack

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,13 @@ def drive(campaign: Campaign, inputs: Inputs, packs: float = np.inf, world: int 
     return count
 
 
-def contents(campaign: Campaign) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(campaign.store.root.rglob("*.safetensors"))}
+def contents(campaign: Campaign) -> dict[str, tuple[dict[str, bytes], dict[str, float]]]:
+    """Weights and scores of every cell; what it took to fit is another each time."""
+    found = {}
+    for file in sorted(campaign.store.root.rglob("*.safetensors")):
+        fit = campaign.store.read(file.stem)
+        found[file.stem] = ({name: own.tobytes() for name, own in fit.weights.items()}, dict(fit.scores))
+    return found
 
 
 def selected(campaign: Campaign) -> list[tuple[int, int, float]]:
@@ -139,6 +145,20 @@ def test_what_is_fitted_is_every_month_once(finished):
     assert (campaign.fitted, campaign.reused) == (MONTHS * len(ORDERS) * len(RIDGES), 0)
     windows = MONTHS - LENGTH
     assert len(contents(campaign)) == campaign.fitted + windows
+
+
+def test_the_months_seconds_are_in_their_cells_and_known_to_whoever_reuses_them(finished, tmp_path):
+    campaign, _ = finished
+    ((key, seconds),) = campaign.months.items()
+    assert key == ("qcf", 1)
+    assert len(seconds) == campaign.fitted
+    assert all(0 < campaign.store.read(name).seconds == own for name, own in seconds.items())
+    side_by_side = len(ORDERS) * len(RIDGES)  # the settings of a month share its seconds
+    assert len(set(seconds.values())) == campaign.fitted // side_by_side
+    shutil.copytree(campaign.store.root, tmp_path, dirs_exist_ok=True)
+    again, _ = start(experiment(), tmp_path)
+    assert again.finished
+    assert again.months == campaign.months
 
 
 def test_a_run_fits_what_a_notebook_fits(finished):
@@ -196,10 +216,7 @@ def test_kills_lose_nothing_and_nothing_is_fitted_twice(finished, tmp_path):
 def fits_again(tmp_path: Path, finished: tuple[Campaign, Inputs], chosen: Experiment) -> int:
     """Count the months that another run fits beside the first one's cells."""
     root = tmp_path / "cells"
-    for name, content in contents(finished[0]).items():
-        file = CellStore(root).path(name.removesuffix(".safetensors"))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+    shutil.copytree(finished[0].store.root, root, dirs_exist_ok=True)
     campaign, inputs = start(chosen, root)
     drive(campaign, inputs)
     return campaign.fitted
