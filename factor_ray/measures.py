@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
 from factor_ray.data.targets import next_returns
 from factor_ray.data.windows import Window
@@ -20,12 +19,13 @@ from factor_ray.evaluation import (
     forecast_statistics,
     long_short,
     portfolio_means,
-    quantile_statistics,
     return_statistics,
     sort_portfolios,
 )
+from factor_ray.evaluation.accuracy import pair_rows
+from factor_ray.evaluation.quantiles import quantile_measures
 from factor_ray.experiment import PortfolioSettings
-from factor_ray.tables import TOTAL, Forecast
+from factor_ray.tables import TOTAL, Forecast, formation_months
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,20 +43,32 @@ def measure_returns(
     return {"all": pooled, "by_year": {str(int(row.pop("year"))): row for row in yearly.to_dict("records")}}
 
 
-def measure_quantiles(panel: Panel, forecast: Forecast, target_N: FloatArray) -> dict[str, Any]:
-    """Return how good one level of a quantile forecast was, by kind; ``total`` where there is one."""
+def measure_quantiles(
+    panel: Panel, forecast: Forecast, target_N: FloatArray, asset_N: npt.NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return how good one level of a quantile forecast was, by kind; ``total`` where there is one.
+
+    ``asset_N`` numbers the panel's assets in the order of their names: numbers are told apart faster than names.
+    """
     found = {}
     for kind, values_n in ((forecast.kind, forecast.returns), (TOTAL, forecast.total)):
         if values_n is not None:
-            frame = _outcomes(panel, forecast, values_n, target_N).assign(tau=forecast.tau)
-            found[kind] = quantile_statistics(frame, by=["tau"]).iloc[0].to_dict()
+            rows = {
+                "month": panel.row_months[forecast.rows],
+                "asset": asset_N[forecast.rows],
+                "prediction": values_n,
+                "realized": target_N[forecast.rows],
+            }
+            pairs = pair_rows(pd.DataFrame(rows), outcome="realized", name="quantiles")
+            measured = quantile_measures(pairs, np.array([forecast.tau]))
+            found[kind] = {"tau": forecast.tau, **{name: float(value) for name, (value,) in measured.items()}}
     return found
 
 
 def _outcomes(panel: Panel, forecast: Forecast, values_n: FloatArray, target_N: FloatArray) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "month": month_ends(panel.row_months[forecast.rows]),
+            "month": formation_months(panel, forecast.rows),
             "asset": panel.assets[forecast.rows],
             "horizon": forecast.horizon,
             "prediction": values_n,
@@ -72,7 +84,7 @@ def measure_consensus(panel: Panel, forecast: Forecast) -> dict[str, Any]:
     for position, variable in enumerate(panel.consensus_names):
         frame = pd.DataFrame(
             {
-                "month": month_ends(panel.row_months[forecast.rows]),
+                "month": formation_months(panel, forecast.rows),
                 "asset": panel.assets[forecast.rows],
                 "variable": variable,
                 "prediction": forecast.consensus[:, position],
@@ -216,7 +228,7 @@ def plain(value: Any) -> Any:
 def _holdings(panel: Panel, rows: npt.NDArray[np.int64], next_return_N: FloatArray) -> pd.DataFrame:
     holdings = pd.DataFrame(
         {
-            "month": month_ends(panel.row_months[rows]),
+            "month": formation_months(panel, rows),
             "asset": panel.assets[rows],
             "next_return": next_return_N[rows].astype(np.float64),
         }

@@ -139,6 +139,12 @@ def asked_members(quest: Quest, selection: Selection, window: int, variant: str)
     return list(found.values())
 
 
+def formation_months(panel: Panel, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
+    """Return the last day of each row's month as ``datetime64[D]``."""
+    ends_T = month_ends(panel.months)
+    return np.asarray(ends_T[panel.row_months[rows] - panel.months[0]], dtype="datetime64[D]")
+
+
 def forecast_tables(panel: Panel, forecast: Forecast, target_N: FloatArray) -> Iterator[pa.Table]:
     """Yield rows of ``forecasts.parquet``, or of ``quantiles.parquet`` where the forecast has a level, by kind.
 
@@ -190,19 +196,20 @@ def trials_frame(campaign: Campaign) -> pd.DataFrame:
     ``cell`` is missing for fits that are made of months' cells and were not selected: these are not stored.
     """
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    written: dict[Point, str] = {}
+    of_months = Fit({}, {})  # made of months' cells: a score, which the selection holds, and no history
     for quest in campaign.quests:
         assert quest.selection is not None
-        for request in quest.selection.scores:
-            point, window, fit = request.point, request.window, campaign.fit(quest, request)
-            if point not in written:
-                written[point] = json.dumps(point.settings.model_dump(mode="json"), sort_keys=True)
-            selected = quest.selection.points[point.variant][window].settings == point.settings
+        points, key = quest.selection.points, quest.key
+        written = _hyperparameters(quest.selection)
+        for request, score in quest.selection.scores.items():
+            point, window = request.point, request.window
+            fit = campaign.fit(quest, request) if quest.monthly is None else of_months
+            selected = written[points[point.variant][window]] == written[point]
             cell = None
             if selected or quest.monthly is None:
                 cell = quest.cells.name(window, point.settings, request.member)
             rows.setdefault(
-                (point.variant, quest.key, window, written[point], request.member),
+                (point.variant, key, window, written[point], request.member),
                 {
                     "model": point.variant,
                     "horizon": quest.horizon,
@@ -211,7 +218,7 @@ def trials_frame(campaign: Campaign) -> pd.DataFrame:
                     "point": point.number,
                     "member": request.member,
                     "hyperparameters": written[point],
-                    "validation_score": fit.scores["selection"],
+                    "validation_score": score,
                     "train_loss": fit.history["train_loss"][-1] if fit.history.get("train_loss") else float("nan"),
                     "epochs": len(fit.history.get("train_loss", ())),
                     "status": fit.status,
@@ -252,7 +259,7 @@ def parquet(frame: pd.DataFrame) -> bytes:
 
 def _keys(panel: Panel, forecast: Forecast) -> dict[str, Any]:
     return {
-        "month": pa.array(month_ends(panel.row_months[forecast.rows]).astype("datetime64[ms]")),
+        "month": pa.array(formation_months(panel, forecast.rows).astype("datetime64[ms]")),
         "asset": panel.table.column("asset").take(pa.array(forecast.rows)).combine_chunks(),
         "model": _label(forecast.model, len(forecast.rows)),
         "horizon": pa.array(np.full(len(forecast.rows), forecast.horizon, dtype=np.int32)),
@@ -272,3 +279,13 @@ def _coefficients(name: str, members: Sequence[Member], fits: Mapping[str, Fit])
     if len(known) < len(sound):
         return []
     return [np.average(np.stack(known), axis=0, weights=[member.weight for member in sound])]
+
+
+def _hyperparameters(selection: Selection) -> dict[Point, str]:
+    """Every point that was asked for or selected, written as JSON: equal texts are equal hyperparameters."""
+    asked = [request.point for request in selection.scores]
+    chosen = [point for points in selection.points.values() for point in points]
+    return {
+        point: json.dumps(point.settings.model_dump(mode="json"), sort_keys=True)
+        for point in dict.fromkeys([*asked, *chosen])
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from factor_ray.data.simulation import simulate
 from factor_ray.data.targets import excess_returns, next_returns
 from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
+from factor_ray.evaluation import quantile_statistics
 from factor_ray.evaluation.quantile_groups import quantile_groups
 from factor_ray.experiment import PortfolioSettings
 from factor_ray.measures import (
@@ -25,6 +27,7 @@ from factor_ray.measures import (
     measure_consensus,
     measure_market,
     measure_portfolios,
+    measure_quantiles,
     measure_returns,
     plain,
     portfolio_weights,
@@ -215,3 +218,28 @@ def test_plain_is_what_json_holds():
     json.dumps(found, allow_nan=False)
     assert type(found["1"]) is float
     assert type(found["nested"][0]) is int
+
+
+def test_quantiles_are_measured_as_the_public_statistics_measure_their_table(panel, forecast):
+    target_N, tau = excess_returns(panel, 3), 0.05
+    level = replace(forecast, returns=np.where(forecast.rows % 7, forecast.returns - 0.1, np.nan), tau=tau)
+    asset_N, _ = pd.factorize(panel.assets, sort=True)
+    found = measure_quantiles(panel, replace(level, total=forecast.returns), target_N, asset_N)
+    for kind, values in (("predictive", level.returns), ("total", forecast.returns)):
+        table = pd.DataFrame(
+            {
+                "month": month_ends(panel.row_months[forecast.rows]),
+                "asset": panel.assets[forecast.rows],
+                "tau": tau,
+                "prediction": values,
+                "realized": target_N[forecast.rows],
+            }
+        )
+        assert found[kind] == quantile_statistics(table, by=["tau"]).iloc[0].to_dict()
+    assert found["predictive"]["skipped"] > found["total"]["skipped"] > 0
+
+
+def test_an_infinite_quantile_is_refused(panel, forecast):
+    endless = replace(forecast, returns=np.full(len(forecast.rows), np.inf, dtype=np.float32), tau=0.5)
+    with pytest.raises(InputError, match="'prediction' of the quantiles table must be finite"):
+        measure_quantiles(panel, endless, excess_returns(panel, 3), np.zeros(len(panel), dtype=np.int64))

@@ -66,12 +66,11 @@ def pair(table: pd.DataFrame, by: Sequence[str], *, outcome: str, name: str) -> 
     month, asset = month_codes(table), asset_codes(table)
     keys = pd.DataFrame({key: month // 12 + 1970 if key == "year" else table[key].to_numpy() for key in by})
     group = keys.groupby(list(by), sort=True, dropna=False).ngroup().to_numpy().astype(np.int64)
-    require_unique(
-        pd.DataFrame({"group": group, "month": month, "asset": asset}),
-        keys.assign(month=month_column(month), asset=table["asset"].to_numpy()),
-        name,
-        remedy="add the column that tells them apart to by=..., or keep one of them",
-    )
+    codes = pd.DataFrame({"group": group, "month": month, "asset": asset})
+    if codes.duplicated().any():  # what the user wrote is put together for the message alone
+        written = keys.assign(month=month_column(month), asset=table["asset"].to_numpy())
+        remedy = "add the column that tells them apart to by=..., or keep one of them"
+        require_unique(codes, written, name, remedy)
     prediction, realized = numbers(table, "prediction", name), numbers(table, outcome, name)
     known = ~np.isnan(prediction) & ~np.isnan(realized)
     _, first = np.unique(group, return_index=True)
@@ -82,6 +81,37 @@ def pair(table: pd.DataFrame, by: Sequence[str], *, outcome: str, name: str) -> 
         group=group[known],
         month=month[known],
         asset=asset[known],
+        prediction=prediction[known],
+        outcome=realized[known],
+    )
+
+
+def pair_rows(rows: pd.DataFrame, *, outcome: str, name: str) -> Pairs:
+    """Pair the rows of a panel as one group, without what :func:`pair` asks of a table that a user wrote.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns ``month`` (months since 1970-01) and ``asset`` (numbers from 0), no pair of them twice, ``prediction``
+        and its ``outcome``.
+    outcome, name : str
+        The column of outcomes, and what the rows are called in messages.
+
+    Raises
+    ------
+    InputError
+        If a prediction or an outcome is infinite.
+    """
+    prediction, realized = numbers(rows, "prediction", name), numbers(rows, outcome, name)
+    known = ~np.isnan(prediction) & ~np.isnan(realized)
+    group = np.zeros(len(rows), dtype=np.int64)
+    return Pairs(
+        labels=pd.DataFrame(index=pd.RangeIndex(1)),
+        every_group=group,
+        known=known,
+        group=group[known],
+        month=rows["month"].to_numpy(dtype=np.int64)[known],
+        asset=rows["asset"].to_numpy(dtype=np.int64)[known],
         prediction=prediction[known],
         outcome=realized[known],
     )

@@ -6,14 +6,16 @@ Axes: R rows of the table, N of them with both quantile and outcome, G groups, C
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from factor_ray.errors import InputError
 from factor_ray.evaluation.accuracy import Pairs, pair
 from factor_ray.evaluation.coverage import christoffersen_test, kupiec_test
-from factor_ray.evaluation.tables import FloatArray, IntArray, count_distinct, numbers, ratio
+from factor_ray.evaluation.tables import FloatArray, IntArray, numbers, ratio
 
 ROUNDING = 1e-6  # of its size: an outcome this near its quantile counts as equal to it
 GROUP = ("model", "horizon", "kind", "tau")
@@ -58,7 +60,11 @@ def quantile_statistics(table: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd
     Koenker and Machado (1999); Kupiec (1995); Christoffersen (1998).
     """
     pairs = pair(table, by, outcome="realized", name="quantiles")
-    tau_G = _levels(table, pairs)
+    return pairs.labels.assign(**quantile_measures(pairs, _levels(table, pairs)))
+
+
+def quantile_measures(pairs: Pairs, tau_G: FloatArray) -> dict[str, npt.NDArray[Any]]:
+    """Return the measures of :func:`quantile_statistics` by name, one value for each group and its level."""
     tau_N = tau_G[pairs.group]
     groups = len(pairs.labels)
     # A fit goes through some outcomes exactly: these are hits, whatever storing either in single precision did.
@@ -66,26 +72,27 @@ def quantile_statistics(table: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd
     loss_N, zero_N = pinball(pairs.outcome - pairs.prediction, tau_N), pinball(pairs.outcome, tau_N)
     observations = np.bincount(pairs.group, minlength=groups)
     hit_rate = ratio(np.bincount(pairs.group, hit_N, minlength=groups), observations)
-    start = int(pairs.month.min(initial=0))
+    asset_C, of_asset_N = _cells(pairs.group, pairs.asset)
+    month_C, of_month_N = _cells(pairs.group, pairs.month - int(pairs.month.min(initial=0)))
     kupiec, christoffersen = [], []
     for group, tau in enumerate(tau_G):
         rows = pairs.group == group
         kupiec.append(kupiec_test(hit_N[rows], tau).p_value)
         christoffersen.append(christoffersen_test(hit_N[rows], pairs.month[rows], pairs.asset[rows]).p_value)
-    return pairs.labels.assign(
-        hit_rate=hit_rate,
-        qhe=np.abs(hit_rate - tau_G),
-        aqe=ratio(np.bincount(pairs.group, loss_N, minlength=groups), observations),
-        r2=_mean_r2(pairs.group, pairs.group, loss_N, zero_N, groups, weigh=True),
-        r2_time_series=_mean_r2(pairs.group, pairs.asset, loss_N, zero_N, groups, weigh=True),
-        r2_cross_section=_mean_r2(pairs.group, pairs.month - start, loss_N, zero_N, groups, weigh=False),
-        kupiec_p_value=kupiec,
-        christoffersen_p_value=christoffersen,
-        observations=observations,
-        assets=count_distinct(pairs.group, pairs.asset, groups),
-        months=count_distinct(pairs.group, pairs.month - start, groups),
-        skipped=np.bincount(pairs.every_group[~pairs.known], minlength=groups),
-    )
+    return {
+        "hit_rate": hit_rate,
+        "qhe": np.abs(hit_rate - tau_G),
+        "aqe": ratio(np.bincount(pairs.group, loss_N, minlength=groups), observations),
+        "r2": _mean_r2(np.arange(groups), pairs.group, loss_N, zero_N, groups, weigh=True),
+        "r2_time_series": _mean_r2(asset_C, of_asset_N, loss_N, zero_N, groups, weigh=True),
+        "r2_cross_section": _mean_r2(month_C, of_month_N, loss_N, zero_N, groups, weigh=False),
+        "kupiec_p_value": np.array(kupiec),
+        "christoffersen_p_value": np.array(christoffersen),
+        "observations": observations,
+        "assets": np.bincount(asset_C, minlength=groups),
+        "months": np.bincount(month_C, minlength=groups),
+        "skipped": np.bincount(pairs.every_group[~pairs.known], minlength=groups),
+    }
 
 
 def pinball(residual: FloatArray, tau: FloatArray | float) -> FloatArray:
@@ -105,15 +112,20 @@ def _levels(table: pd.DataFrame, pairs: Pairs) -> FloatArray:
     return np.asarray(groups.first(), dtype=np.float64)
 
 
+def _cells(group_N: IntArray, code_N: IntArray) -> tuple[IntArray, IntArray]:
+    """The group of each cell, a code (from 0) within a group, in sorted order; and the cell of each row."""
+    span = int(code_N.max(initial=0)) + 1
+    cell_N, cell_C = pd.factorize(group_N * span + code_N, sort=True)
+    return cell_C // span, cell_N
+
+
 def _mean_r2(
-    group_N: IntArray, cell_N: IntArray, loss_N: FloatArray, zero_N: FloatArray, groups: int, *, weigh: bool
+    group_C: IntArray, cell_N: IntArray, loss_N: FloatArray, zero_N: FloatArray, groups: int, *, weigh: bool
 ) -> FloatArray:
     """Mean over a group's cells of ``1 - sum loss / sum zero``, weighted with their rows or equally."""
-    span = int(cell_N.max(initial=0)) + 1
-    cells, place_N = np.unique(group_N * span + cell_N, return_inverse=True)
-    r2_C = 1.0 - ratio(np.bincount(place_N, loss_N), np.bincount(place_N, zero_N))
-    weight_C = np.bincount(place_N).astype(np.float64) if weigh else np.ones(len(cells))
+    cells = len(group_C)
+    r2_C = 1.0 - ratio(np.bincount(cell_N, loss_N, cells), np.bincount(cell_N, zero_N, cells))
+    weight_C = np.bincount(cell_N, minlength=cells).astype(np.float64) if weigh else np.ones(cells)
     there_C = ~np.isnan(r2_C)
-    group_C = cells[there_C] // span
-    total_G = np.bincount(group_C, (r2_C * weight_C)[there_C], minlength=groups)
-    return ratio(total_G, np.bincount(group_C, weight_C[there_C], minlength=groups))
+    total_G = np.bincount(group_C[there_C], (r2_C * weight_C)[there_C], minlength=groups)
+    return ratio(total_G, np.bincount(group_C[there_C], weight_C[there_C], minlength=groups))
