@@ -77,7 +77,7 @@ class Run:
     @property
     def description(self) -> dict[str, Any]:
         """What was run: the resolved configuration, data lineage, windows, versions and notes."""
-        return dict(yaml.safe_load((self.path / "experiment.yaml").read_text(encoding="utf-8")))
+        return dict(read_yaml((self.path / "experiment.yaml").read_text(encoding="utf-8")))
 
     @property
     def experiment(self) -> Experiment:
@@ -280,6 +280,11 @@ def try_writing(folder: Path) -> None:
     there = next(above for above in (folder, *folder.parents) if above.exists())
     with TemporaryFile(dir=there):
         pass
+
+
+def read_yaml(text: str) -> Any:
+    """Return what a run has written as plain values, ten times faster where PyYAML was built with libyaml."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _run_on(description: Mapping[str, Any]) -> str:

@@ -36,10 +36,13 @@ def crossing_rates(table: pd.DataFrame, *, by: Sequence[str] = FORECAST) -> pd.D
     InputError
         If columns are missing or rows are repeated.
     """
-    rows, keys = _sorted(table, by)
-    step = rows.groupby(keys, dropna=False)["prediction"].diff().dropna()
-    steps = rows.loc[step.index, keys].assign(crossing=step < 0.0)
-    assets = steps.groupby(keys, dropna=False)["crossing"].agg(["sum", "size"]).reset_index()
+    rows, _ = _sorted(table, by)
+    beside = np.diff(rows["cell"], append=-1) == 0  # whether the next row is the next level
+    crosses = beside & (np.diff(rows["prediction"], append=np.nan) < 0.0)
+    cell = np.cumsum(np.diff(rows["cell"], prepend=-1) != 0) - 1
+    first = np.flatnonzero(np.diff(cell, prepend=-1))
+    assets = rows[list(by)].iloc[first].assign(sum=np.bincount(cell, crosses), size=np.bincount(cell, beside))
+    assets = assets[assets["size"] > 0].astype({"sum": np.int64, "size": np.int64})
     rates = (
         assets.assign(crossed=assets["sum"] > 0)
         .groupby(list(by), dropna=False)
@@ -74,8 +77,8 @@ def rearrange(table: pd.DataFrame, *, by: Sequence[str] = FORECAST) -> pd.DataFr
     InputError
         If columns are missing or rows are repeated.
     """
-    rows, keys = _sorted(table, by)
-    ordered = rows.sort_values([*keys, "prediction"], kind="stable")["prediction"].to_numpy()
+    rows, _ = _sorted(table, by)
+    ordered = rows["prediction"].to_numpy()[np.lexsort([rows["prediction"], rows["cell"]])]
     prediction = np.full(len(table), np.nan)
     # Both orders run through the same (month, asset) blocks, one by level, the other by value.
     prediction[rows["place"].to_numpy()] = ordered
@@ -119,19 +122,26 @@ def expected_shortfall(table: pd.DataFrame, tau: float, *, by: Sequence[str] = F
 
 
 def _sorted(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Rows with a prediction, in the order of (by, month, asset, tau); and these columns without tau."""
+    """Rows with a prediction, in the order of (by, month, asset, tau); and these columns without tau.
+
+    ``cell`` numbers (by, month, asset) in that order, ``place`` the rows of the table.
+    """
     keys = [*by, "month", "asset"]
     require_columns(table, [*keys, "tau", "prediction"], "quantiles")
+    tau = numbers(table, "tau", "quantiles")
+    level, _ = pd.factorize(tau, sort=True, use_na_sentinel=False)
+    cell = np.zeros(len(table), dtype=np.int64)
+    for key in keys:
+        code, labels = pd.factorize(table[key], sort=True, use_na_sentinel=False)
+        cell = cell * len(labels) + code
+    order = np.lexsort([level, cell])
     codes = table[[*keys, "tau"]].reset_index(drop=True)
-    require_unique(
-        codes, codes, "quantiles", remedy="add the column that tells them apart to by=..., or keep one of them"
-    )
-    rows = codes.assign(
-        tau=numbers(table, "tau", "quantiles"),
-        prediction=numbers(table, "prediction", "quantiles"),
-        place=np.arange(len(table)),
-    )
-    return rows.dropna(subset="prediction").sort_values([*keys, "tau"], kind="stable", ignore_index=True), keys
+    if ((np.diff(cell[order]) == 0) & (np.diff(level[order]) == 0)).any():
+        remedy = "add the column that tells them apart to by=..., or keep one of them"
+        require_unique(codes, codes, "quantiles", remedy)
+    prediction = numbers(table, "prediction", "quantiles")
+    rows = codes.assign(tau=tau, prediction=prediction, cell=cell, place=np.arange(len(table))).iloc[order]
+    return rows.dropna(subset="prediction").reset_index(drop=True), keys
 
 
 def _mean_up_to(levels: FloatArray, quantiles: FloatArray) -> FloatArray:

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from factor_ray.errors import InputError
 from factor_ray.report.labels import MARKET, Label, families_of
-from factor_ray.run_directory import Run
+from factor_ray.run_directory import Run, read_yaml
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,6 @@ class Contents:
     audit: Mapping[str, Any] | None = None
 
     @cached_property
-    def quantiles(self) -> pd.DataFrame | None:
-        """``quantiles.parquet``; None where no quantile was forecast."""
-        return self._table("quantiles")
-
-    @cached_property
     def factors(self) -> pd.DataFrame | None:
         """``factors.parquet``; None where no model has factors."""
         return self._table("factors")
@@ -69,6 +63,16 @@ class Contents:
     def curves(self) -> pd.DataFrame | None:
         """``curves.parquet``; None where no model has loading functions."""
         return self._table("curves")
+
+    @cached_property
+    def terms(self) -> pd.DataFrame | None:
+        """``terms.parquet``; None where no model has a sieve."""
+        return self._table("terms")
+
+    @cached_property
+    def window_loadings(self) -> pd.DataFrame | None:
+        """``window_loadings.parquet``; None with one window alone, or where no model loads on characteristics."""
+        return self._table("window_loadings")
 
     @cached_property
     def correlations(self) -> pd.DataFrame | None:
@@ -157,7 +161,31 @@ class Contents:
     @cached_property
     def hyperparameters(self) -> pd.DataFrame:
         """One row for each row of the trials, one column for each hyperparameter that some model has."""
-        return pd.DataFrame([json.loads(text) for text in self.trials["hyperparameters"]], index=self.trials.index)
+        codes, texts = pd.factorize(self.trials["hyperparameters"])
+        return pd.DataFrame([json.loads(text) for text in texts]).iloc[codes].set_axis(self.trials.index)
+
+    def quantiles(self, *wanted: tuple[str, str, Any]) -> pd.DataFrame | None:
+        """Return the rows of ``quantiles.parquet`` of which all that is wanted is true; None where there is no such.
+
+        The file is the largest of a run: what is not wanted is not read.
+
+        Parameters
+        ----------
+        wanted : tuples of (column, operator, value)
+            As ``pyarrow.parquet.read_table`` has its filters.
+
+        Returns
+        -------
+        DataFrame or None
+            The columns of the file; assets are categories, in the order of their names, where these are text.
+        """
+        file = self.directory / "quantiles.parquet"
+        if not file.is_file():
+            return None
+        table = pd.read_parquet(file, filters=list(wanted), read_dictionary=["asset"])
+        if isinstance(table["asset"].dtype, pd.CategoricalDtype):
+            table["asset"] = table["asset"].cat.reorder_categories(sorted(table["asset"].cat.categories))
+        return None if table.empty else table
 
     def _table(self, name: str) -> pd.DataFrame | None:
         file = self.directory / f"{name}.parquet"
@@ -182,7 +210,7 @@ def read_contents(directory: Path) -> Contents:
         If a file is missing: the run is not finished, or the directory is not a run; or if its measures are spoilt.
     """
     return Contents(
-        description=yaml.safe_load(_text(directory, "experiment.yaml")),
+        description=read_yaml(_text(directory, "experiment.yaml")),
         metrics=Run(directory).metrics,
         portfolios=pd.read_parquet(_existing(directory, "portfolios.parquet")),
         coefficients=pd.read_parquet(_existing(directory, "coefficients.parquet")),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path
 
 from factor_ray.data.months import parse_month
 from factor_ray.report.contents import Contents
@@ -34,6 +35,7 @@ from factor_ray.report.tables import test_years
 
 _PARTS = ("returns", "consensus")
 _MOST_YEARLY_SERIES = 4
+_HALF = 0.31  # of a bar's height, where rows are one apart
 
 
 def windows_figure(contents: Contents) -> Figure:
@@ -95,16 +97,10 @@ def yearly_figure(contents: Contents) -> Figure | None:
 
 
 def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
-    for row, start, end in _gaps(windows):
-        axes.barh(
-            row, end - start, left=start, height=0.62, color=EMBARGO, edgecolor="#9aa3ad", linewidth=0, hatch="/////"
-        )
-    for row, window in enumerate(windows):
-        spans = _spans(window)
-        for name, colour in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
-            if name in spans:
-                start, end = spans[name]
-                axes.barh(row, end - start, left=start, height=0.62, color=colour, linewidth=0)
+    _paint_bars(axes, _gaps(windows), facecolor=EMBARGO, edgecolor="#9aa3ad", hatch="/////")
+    for name, colour in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
+        spans = [(row, *_years(window[name])) for row, window in enumerate(windows) if window[name]]
+        _paint_bars(axes, spans, facecolor=colour)
     axes.set_ylim(len(windows) - 0.4, -0.6)
     step = max(1, -(-len(windows) // 12))
     shown = range(0, len(windows), step)
@@ -113,6 +109,18 @@ def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
     axes.margins(x=0.01)
     whole_axis(axes)
     axes.grid(axis="y", visible=False)
+
+
+def _paint_bars(axes: Axes, spans: Sequence[tuple[int, float, float]], **style: Any) -> None:
+    """Paint horizontal bars (row, beginning, end) as one shape: windows may be hundreds, and bars are dear."""
+    if spans:
+        corners = [
+            [(start, row - _HALF), (end, row - _HALF), (end, row + _HALF), (start, row + _HALF)]
+            for row, start, end in spans
+        ]
+        bars = PathPatch(Path.make_compound_path_from_polys(np.array(corners)), linewidth=0, **style)
+        bars.sticky_edges.x.append(min(start for _, start, _ in spans))
+        axes.add_patch(bars)
 
 
 def _gaps(windows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:

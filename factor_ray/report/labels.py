@@ -85,7 +85,7 @@ def sign(hyperparameter: str) -> str:
 
 def families_of(models: pd.Series) -> pd.Series:
     """Return the family of each label of a table's column."""
-    return models.map(lambda full: Label.read(str(full)).family)
+    return models.map({full: Label.read(str(full)).family for full in models.unique()})
 
 
 def swept_numbers(labels: Sequence[Label]) -> list[str]:

@@ -49,19 +49,19 @@ def levels_figure(contents: Contents) -> Figure | None:
 
 def fan_figures(contents: Contents) -> list[Figure]:
     """Draw each quantile model's true forecasts for a few assets over time, and what their returns were."""
-    table = contents.quantiles
-    if table is None:
+    models = {h: [m for m in every_label(contents, h) if m.is_model and not m.is_variant] for h in contents.horizons}
+    names = {label.full for labels in models.values() for label in labels}
+    predictive = contents.quantiles(("kind", "==", PREDICTIVE), ("model", "in", names)) if names else None
+    if predictive is None:
         return []
     found = []
-    predictive = table[table["kind"] == PREDICTIVE]
-    for horizon in contents.horizons:
+    for horizon, labels in models.items():
         own = predictive[predictive["horizon"] == horizon]
         if own["tau"].nunique() < 2:
             continue
         assets = spread_assets(own)
-        models = [label for label in every_label(contents, horizon) if label.is_model and not label.is_variant]
         shown = own[own["asset"].isin(assets)]
-        for label in models:
+        for label in labels:
             wide = _by_level(shown[shown["model"] == label.full])
             if not wide.empty:
                 found.append(_fan_figure(contents, label, horizon, wide, assets))

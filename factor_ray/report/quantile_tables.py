@@ -39,9 +39,9 @@ def quantile_tables(contents: Contents) -> list[Table]:
 
 def crossing_table(contents: Contents) -> Table | None:
     """Return how often quantiles of a higher level lie below those of a lower one; None with one level alone."""
-    if contents.quantiles is None or len(every_level(contents)) < 2:
+    if len(every_level(contents)) < 2:
         return None
-    rates = _crossings(contents, contents.quantiles)
+    rates = _crossings(contents)
     panels = []
     for horizon in contents.horizons:
         for kind, name in KINDS.items():
@@ -64,29 +64,32 @@ def crossing_table(contents: Contents) -> Table | None:
     )
 
 
-def _crossings(contents: Contents, table: pd.DataFrame) -> dict[tuple[str, int, str], Mapping[str, float]]:
+def _crossings(contents: Contents) -> dict[tuple[str, int, str], Mapping[str, float]]:
     """Return how often levels cross, by forecast: as the run measured it, before any rearrangement, where it did."""
-    told = {
-        (label.full, horizon, kind): measured
-        for horizon in contents.horizons
-        for label in every_label(contents, horizon)
-        for kind, measured in (contents.part(label.full, horizon, "crossing") or {}).items()
-    }
-    group_N = table.groupby(_FORECAST, sort=False).ngroup().to_numpy()
-    keys_G = table[_FORECAST].drop_duplicates().itertuples(index=False, name=None)
-    untold = table[np.array([key not in told for key in keys_G])[group_N]]
-    if untold.empty:
+    told: dict[tuple[str, int, str], Mapping[str, float]] = {}
+    untold: set[str] = set()
+    for horizon in contents.horizons:
+        for label in every_label(contents, horizon):
+            measured = contents.part(label.full, horizon, "crossing") or {}
+            told |= {(label.full, horizon, kind): rates for kind, rates in measured.items()}
+            by_level = contents.part(label.full, horizon, "quantiles").values()
+            untold |= {kind for by in by_level for kind in by if kind not in measured}
+    table = contents.quantiles(("kind", "in", untold)) if untold else None
+    if table is None:
         return told
-    return told | _by_forecast(crossing_rates(coded_quantiles(untold)).set_index(_FORECAST))
+    return _by_forecast(crossing_rates(table).set_index(_FORECAST)) | told
 
 
 def shortfall_table(contents: Contents) -> Table | None:
     """Return the expected shortfall that the quantiles imply and what came; None without levels deep in the tail."""
     tail = [level for level in every_level(contents) if float(level) <= _HIGHEST_TAIL]
-    if contents.quantiles is None or len(tail) < 2:
+    if len(tail) < 2:
         return None
     tau = float(tail[-1])
-    found = _shortfalls(coded_quantiles(contents.quantiles), tau)
+    quantiles = contents.quantiles(("tau", "<=", tau))
+    if quantiles is None:
+        return None
+    found = _shortfalls(coded_quantiles(quantiles), tau)
     panels = []
     for horizon in contents.horizons:
         for kind, name in KINDS.items():
@@ -166,9 +169,8 @@ def _crossing_cells(rates: Mapping[str, float]) -> list[Cell]:
 def _shortfalls(table: pd.DataFrame, tau: float) -> dict[tuple[str, int, str], Mapping[str, float]]:
     """Return what was expected beyond the quantile and what came, by forecast."""
     keys = [*_FORECAST, "month", "asset"]
-    tail = table[table["tau"] <= tau]
-    expected = expected_shortfall(tail, tau)
-    at_tau = rearrange(tail).query("tau == @tau")[[*keys, "prediction", "realized"]]
+    expected = expected_shortfall(table, tau)
+    at_tau = rearrange(table).query("tau == @tau")[[*keys, "prediction", "realized"]]
     both = expected.merge(at_tau, on=keys, validate="one_to_one").dropna()
     both["hit"] = both["realized"] <= both["prediction"]
     both["beyond"] = np.where(both["hit"], both["realized"] - both["expected_shortfall"], np.nan)

@@ -180,7 +180,8 @@ def cost_table(contents: Contents) -> Table:
 
 def varying(contents: Contents, family: str) -> list[str]:
     """Return the hyperparameters that differ between a family's points; levels are not among them."""
-    rows = contents.hyperparameters[families_of(contents.trials["model"]) == family]
+    texts = contents.trials.loc[families_of(contents.trials["model"]) == family, "hyperparameters"]
+    rows = contents.hyperparameters.loc[texts.drop_duplicates().index]
     return [str(name) for name in rows if name != "tau" and len(set(rows[name].map(json.dumps))) > 1]
 
 
