@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
 from factor_ray.models.base import Description, Fitted
+from factor_ray.models.quantile.hermite import basis_size, term_names
 from factor_ray.models.registry import model
 from factor_ray.runner.campaign import Quest
 from factor_ray.runner.cells import CellStore
@@ -125,3 +127,18 @@ def loading_frame(panel: Panel, described: Sequence[Described]) -> pd.DataFrame:
             }
             frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
+
+
+def term_frame(panel: Panel, described: Sequence[Described]) -> pd.DataFrame:
+    """Return one row for each factor and term of the sieve of index models: its coefficient, and the index's part."""
+    frames = []
+    for own in described:
+        sieve_KS, index_KS = own.description.sieve, own.description.sieve_of_index
+        if sieve_KS is None or index_KS is None:
+            continue
+        names = panel.characteristic_names
+        order = next(m for m in count(2) if basis_size(len(names), m) >= sieve_KS.shape[1])
+        for position, (values_S, index_S) in enumerate(zip(sieve_KS, index_KS, strict=True)):
+            columns = {"term": term_names(names, order), "coefficient": values_S, "of_index": index_S}
+            frames.append(pd.DataFrame({**own.keys, "factor": position + 1, **columns}))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -25,8 +25,8 @@ IN_SAMPLE = "in_sample"
 
 FloatArray = npt.NDArray[np.float32]
 
-_DESCRIBED = 2  # raise it when the same estimate would be described in another way
-_WHERE_KNOWN = ("standard_errors", "bootstrap_errors", "joint_p", "separation")
+_DESCRIBED = 3  # raise it when the same estimate would be described in another way
+_WHERE_KNOWN = ("standard_errors", "bootstrap_errors", "joint_p", "separation", "sieve", "sieve_of_index")
 
 
 @dataclass(frozen=True)

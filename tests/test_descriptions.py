@@ -11,7 +11,7 @@ from factor_ray.data.macro import Macro
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
 from factor_ray.data.simulation import simulate
-from factor_ray.descriptions import Described, factor_frame, identified, loading_frame
+from factor_ray.descriptions import Described, factor_frame, identified, loading_frame, term_frame
 from factor_ray.models.base import Description
 
 T = 30
@@ -67,6 +67,19 @@ def test_tables_hold_every_factor_month_and_characteristic(panel, described):
     np.testing.assert_array_equal(wide, described.description.loadings)
     assert loadings.loc[loadings["model"] == "qcf", "standard_error"].eq(0.5).all()
     assert len(factors) == 2 * T + 2
+    assert term_frame(panel, [described, other]).empty
+
+
+def test_terms_of_the_sieve_are_named_and_stand_beside_what_the_index_explains(panel):
+    sieve = np.arange(55.0)[None]  # order 3 of nine characteristics
+    found = Description(np.arange(2), np.ones((2, 1)), np.ones((1, 9)), sieve=sieve, sieve_of_index=0.5 * sieve)
+    terms = term_frame(panel, [Described("qcf", 1, 0.05, found)])
+    first, second = panel.characteristic_names[:2]
+    assert terms["term"].tolist()[:3] == ["1", first, second]
+    assert {f"h2({first})", f"{first} x {second}"} < set(terms["term"])
+    np.testing.assert_array_equal(terms["coefficient"], sieve[0])
+    np.testing.assert_array_equal(terms["of_index"], 0.5 * sieve[0])
+    assert terms["factor"].eq(1).all()
 
 
 def test_factors_meet_what_is_known_of_a_series_when_their_return_is(panel, described):

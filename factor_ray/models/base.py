@@ -198,6 +198,8 @@ class Description:
         P-values of a characteristic's coefficients on all factors being zero.
     separation : float array (K,) or None
         How far each factor's strength is from the nearest other one's, in standard errors; infinite for one factor.
+    sieve, sieve_of_index : float arrays (K, S) or None
+        Of an index model: each factor's coefficients on all terms of the sieve, and what of them its index explains.
     """
 
     months: npt.NDArray[np.int64]
@@ -208,6 +210,8 @@ class Description:
     bootstrap_errors: npt.NDArray[np.float64] | None = None
     joint_p: npt.NDArray[np.float64] | None = None
     separation: npt.NDArray[np.float64] | None = None
+    sieve: npt.NDArray[np.float64] | None = None
+    sieve_of_index: npt.NDArray[np.float64] | None = None
 
 
 class Fitted(Protocol):

@@ -22,13 +22,13 @@ from factor_ray.report.factor_figures import (
     rows_of,
     titled,
 )
-from factor_ray.report.numbers import decimal
-from factor_ray.report.quantile_tables import p_value
+from factor_ray.report.numbers import decimal, p_value, percent
 from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading
 
 _STARS = (0.01, 0.05, 0.10)
 _BAND = norm.ppf(0.975)
 _MOST_BARS = 30
+_TERMS = 4
 _TIE = 3.0  # standard errors between the strengths of two factors, below which their rotation is hardly determined
 _DAGGER, _ALL = "†", 1 << 30  # _ALL stands for all factors, after them
 _COLUMNS = ["characteristic", "level", "factor", "coefficient", "standard_error", "bootstrap_error"]
@@ -55,6 +55,40 @@ def index_tables(contents: Contents) -> list[Table]:
                 ["Characteristic", *(_head(*place, tied) for place in places)],
                 [Panel(f"{horizon_heading(horizon)}; levels, and the number of the factor", tuple(rows))],
                 _index_notes(own, tied),
+            )
+        )
+    return found
+
+
+def term_tables(contents: Contents) -> list[Table]:
+    """Return how far one index explains each factor's sieve, and the terms that are largest in it."""
+    found = []
+    for label, horizon, own in own_tables(contents.terms):
+        rows = []
+        for (level, factor), part in own.groupby(["level", "factor"], sort=False):
+            varying = part[part["term"] != "1"]
+            of_index, coefficient = varying["of_index"].to_numpy(), varying["coefficient"].to_numpy()
+            size = float(np.sum(coefficient**2))
+            share = float(np.sum(of_index**2)) / size if size > 0 else math.nan
+            largest = varying.iloc[np.argsort(-np.abs(coefficient), kind="stable")[:_TERMS]]
+            cells = [Cell(percent(share, 1))]
+            for term, value in largest[["term", "coefficient"]].itertuples(index=False, name=None):
+                cells.append(Cell(term, percent(value, 3)))
+            cells += [Cell("–")] * (1 + _TERMS - len(cells))
+            rows.append(Row(f"τ = {level}, factor {factor}", tuple(cells)))
+        heads = ["", "Of one index, %", *(["Largest term", *(f"{place}." for place in range(2, 1 + _TERMS))])]
+        found.append(
+            Table(
+                f"terms-{label.full}-{horizon}",
+                f"Terms of the factors' loadings, {label.text}",
+                heads,
+                [Panel(horizon_heading(horizon), tuple(rows))],
+                [
+                    "Of one index: the share of the squared coefficients of all terms but the constant that loading "
+                    "functions of one index explain; the rest is noise, or a sign that one index is not enough. Below "
+                    "each term its coefficient in percent of return; h2(x) is the second Hermite polynomial.",
+                    WHOLE_SAMPLE,
+                ],
             )
         )
     return found

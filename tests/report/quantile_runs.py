@@ -148,7 +148,7 @@ def _factor_tables(
     random: np.random.Generator,
 ) -> None:
     dates = pd.date_range("2003-01-31", periods=120, freq="ME")
-    factors, loadings, curves = [], [], []
+    factors, loadings, curves, terms = [], [], [], []
     asked: list[tuple[str, float | None]] = [(model, tau) for tau in levels]
     asked += [(mean_model, None)] if mean_model else []
     for name, tau in asked:
@@ -172,6 +172,8 @@ def _factor_tables(
                             "separation": 4.0 - factor if np.isfinite(error) else np.nan,
                         }
                     )
+                for term, value in (("1", 9.0), ("a", 0.3), ("b", -0.4), ("a x b", 0.0)) if tau is not None else ():
+                    terms.append({**keys, "term": term, "coefficient": value, "of_index": 0.5 * value})
                 for w in np.linspace(-3, 3, 41) if tau is not None else ():
                     value = 0.02 * w + 0.005 * factor * w**2
                     band = 0.004 + 0.002 * w**2 if standard_errors else np.nan
@@ -179,6 +181,7 @@ def _factor_tables(
     pd.DataFrame(factors).to_parquet(directory / "factors.parquet")
     pd.DataFrame(loadings).to_parquet(directory / "loadings.parquet")
     pd.DataFrame(curves).to_parquet(directory / "curves.parquet")
+    pd.DataFrame(terms).to_parquet(directory / "terms.parquet")
 
 
 def rows_of(page: str, table: str) -> dict[tuple[str, str], list[str]]:

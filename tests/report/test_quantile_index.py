@@ -59,6 +59,20 @@ def test_coefficients_stand_by_level_and_factor(contents: Contents) -> None:
     assert "† The factor's strength is within 3 standard errors of another's" in table.notes[3]
 
 
+def test_terms_tell_how_much_one_index_explains_and_which_are_largest(contents: Contents) -> None:
+    table = quantile_index.term_tables(contents)[0]
+    first = table.panels[0].rows[0]
+    assert first.head == "τ = 0.05, factor 1"
+    assert [(cell.text, cell.below) for cell in first.cells] == [
+        ("25.0", ""),
+        ("b", "−40.000"),
+        ("a", "30.000"),
+        ("a x b", "0.000"),
+        ("–", ""),
+    ]
+    assert len(table.panels[0].rows) == 4
+
+
 def test_without_standard_errors_there_is_neither_star_nor_bracket(make_run: MakeRun) -> None:
     directory = make_run(horizons=(1,), windows=3)
     add_quantiles(directory, levels=(0.05,), assets=6, months=13, models=("qcf",), standard_errors=False)

@@ -64,7 +64,9 @@ def describe(
     pooled = np.concatenate([np.asarray(x, dtype=np.float64) for x, _ in samples])
     ranges = [np.quantile(pooled @ theta_D, [_TAIL, 1.0 - _TAIL]) for theta_D in model.thetas]
     curves = _curves(model, [np.linspace(low, high, _POINTS) for low, high in ranges])
-    found = Description(months_T, model.factors, model.thetas, None, curves)
+    found = Description(
+        months_T, model.factors, model.thetas, None, curves, sieve=model.betas, sieve_of_index=model.of_index()
+    )
     if coefficients_TP is not None:
         drawn = bootstrap_indices(coefficients_TP, model, _DRAWS, 0, rule=rule)
         found = replace(found, bootstrap_errors=drawn.std(axis=0))

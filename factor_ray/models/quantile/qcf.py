@@ -17,7 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from factor_ray.errors import InputError
-from factor_ray.models.quantile.hermite import basis_size, hermite_basis, hermite_functions
+from factor_ray.models.quantile.hermite import (
+    basis_size,
+    degree_slices,
+    hermite_basis,
+    hermite_functions,
+    index_coefficients,
+)
 from factor_ray.models.quantile.single_index import Recovery, recover_indices
 from factor_ray.models.quantile.small import ragged_quantile_regressions
 from factor_ray.models.quantile.solver import quantile_regressions
@@ -85,6 +91,17 @@ class QuantileFactors:
         h_JNR = hermite_functions(x_ND @ self.thetas.T, self.loading_coefficients.shape[1])
         loadings: Floats = np.einsum("jnr,rj->nr", h_JNR, self.loading_coefficients)
         return loadings
+
+    def of_index(self) -> Floats:
+        """What of the betas one index for each factor explains, (R, P): ``b_kj a_j(theta_k)`` in the terms of degree j.
+
+        Found by the projection, it is the part nearest to beta_k: the rest is orthogonal to it.
+        """
+        order = self.loading_coefficients.shape[1]
+        of_index_RP = np.array([index_coefficients(theta_D, order) for theta_D in self.thetas])
+        for degree, place in enumerate(degree_slices(self.thetas.shape[1], order)):
+            of_index_RP[:, place] *= self.loading_coefficients[:, degree, None]
+        return of_index_RP
 
     def in_sample(self, x: npt.ArrayLike, month: int) -> Floats:
         """Quantiles (N,) in a month of estimation, with that month's factors of step 2: a fit, not a forecast.

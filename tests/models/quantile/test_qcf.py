@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,15 +11,22 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from factor_ray.errors import InputError
-from factor_ray.models.quantile.hermite import basis_size, degree_slices, hermite_functions, index_coefficients
+from factor_ray.models.quantile.hermite import (
+    basis_size,
+    degree_slices,
+    hermite_basis,
+    hermite_functions,
+    index_coefficients,
+)
 from factor_ray.models.quantile.qcf import (
+    QuantileFactors,
     factors_from_coefficients,
     fit_quantile_factors,
     monthly_coefficients,
     total_quantiles,
     window_models,
 )
-from factor_ray.models.quantile.single_index import recover_index
+from factor_ray.models.quantile.single_index import recover_index, recover_indices
 from factor_ray.models.quantile.solver import quantile_regression
 
 # Orthogonal indices and loadings without constants make beta_1'beta_2 = 0, as the identification asks.
@@ -191,3 +200,17 @@ def test_totals_of_many_months_are_those_of_each():
         total_quantiles(models, months[10:])
     with pytest.raises(InputError, match=r"\[\(0.3, 1\), \(0.3, 2\)\]"):
         total_quantiles([models[0].keep(1), models[1]], months[10:])
+
+
+def test_what_the_index_explains_is_the_nearest_part_of_the_betas_and_all_of_them_without_noise():
+    rng = np.random.default_rng(0)
+    betas = rng.standard_normal((2, 10))
+    thetas, b = recover_indices(betas, 3, 3)
+    model = QuantileFactors(0.5, rng.standard_normal((5, 2)), betas, thetas, b)
+    part = model.of_index()
+    np.testing.assert_allclose(np.sum(part * (betas - part), axis=1), 0.0, atol=1e-12)
+    x_ND = rng.standard_normal((50, 3))
+    np.testing.assert_allclose(hermite_basis(x_ND, 3) @ part.T, model.loadings(x_ND), atol=1e-12)
+    exact = replace(model, betas=part)
+    np.testing.assert_allclose(recover_indices(part, 3, 3)[0], thetas, atol=1e-9)
+    np.testing.assert_allclose(exact.of_index(), part)
