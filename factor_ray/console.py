@@ -6,9 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -28,11 +29,8 @@ class Console:
         self._rich.print(f"[yellow]warning:[/yellow] {sentence}", soft_wrap=True)
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show how many of ``total`` cells are done and how long the rest takes if its cells cost what these did.
-
-        Models differ in that, and those that come later may be the dearer ones.
-        """
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int, float | None], None]]:
+        """Show how many of ``total`` cells are done and, where it is known, about how many seconds are left."""
         if not sys.stderr.isatty():
             yield self._lines(what, total)
             return
@@ -42,26 +40,26 @@ class Console:
             MofNCompleteColumn(),
             TextColumn("cells"),
             TimeElapsedColumn(),
-            TextColumn("left at this pace"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
         )
         with Progress(*columns, console=self._rich) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda done: bar.update(task, completed=done)
+            task = bar.add_task(what, total=total, left="")
+            yield lambda done, left: bar.update(task, completed=done, left=_left(left))
 
-    def _lines(self, what: str, total: int) -> Callable[[int], None]:
-        started, last = time.monotonic(), -_SECONDS_BETWEEN_LINES
-        first: int | None = None
+    def _lines(self, what: str, total: int) -> Callable[[int, float | None], None]:
+        last = -_SECONDS_BETWEEN_LINES
 
-        def advance(done: int) -> None:
-            nonlocal last, first
+        def advance(done: int, left: float | None) -> None:
+            nonlocal last
             now = time.monotonic()
-            first = done if first is None else first
             if now - last < _SECONDS_BETWEEN_LINES and done < total:
                 return
             last = now
-            left = (now - started) / (done - first) * (total - done) if done > first else None
-            estimate = "" if left is None or done >= total else f", about {left:.0f} s left at this pace"
-            self._rich.print(f"{what}: {done} of at most {total} cells{estimate}")
+            parts = [f"{what}: {done} of at most {total} cells", _left(left)]
+            self._rich.print(", ".join(filter(None, parts)))
 
         return advance
+
+
+def _left(seconds: float | None) -> str:
+    return f"about {timedelta(seconds=round(seconds))} left at this pace" if seconds else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,15 @@ def refit(run: Run) -> Path:
                     quests.append(Quest(entry.name, horizon, search, windows[horizon], cells, tau, monthly, members))
                     recipes.append(recipe)
             campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
-            planned = sum(quest.members if quest.monthly is None else len(quest.monthly.months) for quest in quests)
-            with console.progress("refitting", planned) as advance:
-                run_campaign(campaign, inputs, machines, on_progress=lambda c: advance(c.reused + c.fitted))
+            planned: Counter[str] = Counter()
+            for quest in quests:
+                planned[quest.model] += quest.members if quest.monthly is None else len(quest.monthly.months)
+            with console.progress("refitting", planned.total()) as advance:
+
+                def note(campaign: Campaign) -> None:
+                    advance(campaign.reused + campaign.fitted, campaign.seconds_left(planned))
+
+                run_campaign(campaign, inputs, machines, on_progress=note)
         seed = experiment.search.seed
         described = [
             {

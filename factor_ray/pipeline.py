@@ -70,21 +70,23 @@ def run_experiment(experiment: Experiment) -> Run:
             run.write_description({**described, "preparation": inputs.panel.preparation})
             quests = stages.quests(experiment, inputs, digests)
             campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
-            planned = sum(
-                sum(stages.planned_cells(experiment, entry, listed))
+            by_model = {
+                entry.name: sum(sum(stages.planned_cells(experiment, entry, listed)) for listed in windows.values())
                 for entry in experiment.models
-                for listed in windows.values()
-            )
+            }
+            planned = sum(by_model.values())
             with console.progress("fitting", planned) as advance:
 
                 def note(campaign: Campaign) -> None:
-                    advance(campaign.reused + campaign.fitted)
+                    left = campaign.seconds_left(by_model)
+                    advance(campaign.reused + campaign.fitted, left)
                     run.note_status(
                         stage="fitting",
                         planned=planned,
                         reused=campaign.reused,
                         fitted=campaign.fitted,
                         started=started,
+                        left=left,
                     )
                     tracker.note(campaign.reused, campaign.fitted)
 

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from factor_ray.errors import InputError
 from factor_ray.report.contents import Contents, read_contents
@@ -94,7 +93,7 @@ def describe_status(run: Run) -> str:
         "elapsed": duration(max(until - float(status["started"]), 0.0)),
     }
     if alive and not finished:
-        lines["left"] = _left(status, planned - done)
+        lines["left"] = _left(status["left"])
     if finished and run.report.is_file() and not alive:
         lines["state"] = f"finished; report: {run.report}"
     elif alive:
@@ -221,12 +220,8 @@ def _measures(contents: Contents) -> list[str]:
     return [name for name in (rows[0] if rows else {}) if any(row[name] != "-" for row in rows)]
 
 
-def _left(status: Mapping[str, Any], cells: int) -> str:
-    """Estimate from the pace of fitting; cells that were reused took no time."""
-    took = float(status["updated"]) - float(status["started"])
-    if int(status["fitted"]) == 0 or took <= 0:
-        return "not known before the first cell is fitted"
-    return f"about {duration(cells * took / int(status['fitted']))} at this pace"
+def _left(seconds: float | None) -> str:
+    return "not known before the first cell is fitted" if seconds is None else f"about {duration(seconds)} at this pace"
 
 
 def _judged(contents: Mapping[str, Contents]) -> list[list[str]]:

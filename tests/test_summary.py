@@ -108,7 +108,8 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
 def test_a_run_at_work_says_how_long_it_may_take(tmp_path: Path) -> None:
     run, now = write(tmp_path / "a"), time.time()
     with run.lock():
-        write_status(run, stage="fitting", planned=60, fitted=20, reused=10, started=now - 100, updated=now)
+        written = {"planned": 60, "fitted": 20, "reused": 10, "started": now - 100, "updated": now}
+        write_status(run, stage="fitting", **written, left=150.0)
         text = describe_status(run)
     assert "30 of at most 60 (20 fitted, 10 reused)" in text
     assert "1 min 40 s" in text.split("elapsed")[1].splitlines()[0]
@@ -119,7 +120,8 @@ def test_a_run_at_work_says_how_long_it_may_take(tmp_path: Path) -> None:
 def test_time_left_is_not_known_before_the_first_fit(tmp_path: Path) -> None:
     run, now = write(tmp_path / "a"), time.time()
     with run.lock():
-        write_status(run, stage="fitting", planned=60, fitted=0, reused=10, started=now - 100, updated=now)
+        written = {"planned": 60, "fitted": 0, "reused": 10, "started": now - 100, "updated": now}
+        write_status(run, stage="fitting", **written, left=None)
         assert "not known before the first cell is fitted" in describe_status(run)
 
 

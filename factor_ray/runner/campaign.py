@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from factor_ray.data.digests import digest
@@ -20,6 +21,7 @@ from factor_ray.runner.monthly import Month, MonthlyFits
 from factor_ray.runner.search import Request, Search, Selection
 
 _PACKS_OF_MONTHS = 4  # a slot: small enough to end together
+_LEAST_SECONDS = 1e-3  # of a cell: it is written and read, however quickly it is fitted
 
 
 @dataclass
@@ -112,6 +114,15 @@ class CellNames:
         return digest(self.identity(window, settings, member))
 
 
+@dataclass
+class Pace:
+    """How many of a model's cells are there, and how many of these were fitted now, in what time."""
+
+    there: int = 0
+    fitted: int = 0
+    seconds: float = 0.0
+
+
 class Campaign:
     """Advances searches as far as the store knows the scores, and hands out what is missing as packs.
 
@@ -143,6 +154,7 @@ class Campaign:
         self._queue: deque[AnyPack] = deque()
         self._pending: dict[str, list[Quest]] = {}
         self._known: dict[str, Fit] = {}
+        self._started, self._paces = monotonic(), {quest.model: Pace() for quest in self.quests}
         self.reused = self.fitted = 0
         self.months: dict[tuple[str, int], dict[str, float]] = {}
         """By model and horizon the months' cells that searches have read, and the seconds that each took to fit."""
@@ -173,6 +185,9 @@ class Campaign:
             fit = self.store.read(name)
             self._known[name] = fit if isinstance(pack, MonthPack) else _light(fit)
             self.fitted += 1
+            pace = self._paces[pack.model]
+            pace.there, pace.fitted = pace.there + 1, pace.fitted + 1
+            pace.seconds += max(fit.seconds, _LEAST_SECONDS)
             for quest in self._pending.pop(name, []):
                 quest.missing.discard(name)
                 if not quest.missing:
@@ -185,6 +200,25 @@ class Campaign:
         if quest.monthly is not None:
             return Fit({}, {"selection": quest.monthly.scores([request])[request]})
         return self._known[self._name(quest, request)]
+
+    def seconds_left(self, planned: Mapping[str, int]) -> float | None:
+        """Estimate the time that is left from the pace so far; None before the first fit.
+
+        Parameters
+        ----------
+        planned : mapping of model to int
+            Its cells. One that is missing counts as much as the mean of its model's fitted cells, or of all where the
+            model has none; none is missing where the model's searches have all selected.
+        """
+        spent = sum(pace.seconds for pace in self._paces.values())
+        if not self.fitted:
+            return None
+        left = 0.0
+        for name in {quest.model for quest in self.quests if quest.selection is None}:
+            pace = self._paces[name]
+            each = pace.seconds / pace.fitted if pace.fitted else spent / self.fitted
+            left += max(planned[name] - pace.there, 0) * each
+        return (monotonic() - self._started) * left / spent
 
     def _advance(self, quest: Quest, answered: list[Request] | None) -> None:
         try:
@@ -210,22 +244,23 @@ class Campaign:
         """Whether something that is asked for is in no cell yet; what is missing is then queued as packs."""
         if quest.monthly is None:
             wanted = {self._name(quest, request): request for request in requests}
-            missing = {name: request for name, request in wanted.items() if not self._look_up(name, whole=False)}
+            missing = {name: request for name, request in wanted.items() if not self._look_up(quest, name)}
             self._enqueue(quest, {name: missing[name] for name in self._not_out(quest, missing)})
         else:
             months = {quest.monthly.name(month): month for month in quest.monthly.needed(requests)}
-            absent = {name: month for name, month in months.items() if not self._look_up(name, whole=True)}
+            absent = {name: month for name, month in months.items() if not self._look_up(quest, name)}
             self._enqueue_months(quest, {name: absent[name] for name in self._not_out(quest, absent)})
         return bool(quest.missing)
 
-    def _look_up(self, name: str, *, whole: bool) -> bool:
+    def _look_up(self, quest: Quest, name: str) -> bool:
         if name in self._known:
             return True
         stored = self.store.find(name, self._warn)
         if stored is None:
             return False
-        self._known[name] = stored if whole else _light(stored)
+        self._known[name] = _light(stored) if quest.monthly is None else stored
         self.reused += 1
+        self._paces[quest.model].there += 1
         return True
 
     def _not_out(self, quest: Quest, missing: Iterable[str]) -> list[str]:

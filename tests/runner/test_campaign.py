@@ -17,6 +17,7 @@ from factor_ray.data.panel import Panel
 from factor_ray.data.prepare import prepare
 from factor_ray.data.simulation import simulate
 from factor_ray.experiment import Experiment
+from factor_ray.models import registry
 from factor_ray.runner.campaign import Campaign, CellNames
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.fitting import Context, Pack, fit_packs
@@ -215,6 +216,38 @@ def test_ablations_are_planned_and_fitted_beside_the_full_model_and_never_select
     assert planned == [
         3 * sum(stages.planned_cells(chosen, bare_entry, windows)) for windows in inputs.windows.values()
     ]
+
+
+def test_the_time_that_is_left_counts_a_models_cells_by_what_its_own_have_taken(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry._OURS, "dear", "toy_model:Toy")
+    clock = [0.0]
+    monkeypatch.setattr("factor_ray.runner.campaign.monotonic", lambda: clock[0])
+    models = [{"name": "toy", "search": RANGES}, {"name": "dear", "search": RANGES}]
+    campaign, inputs = start(experiment(models=models, target={"horizon": 1}), tmp_path, slots=1)
+    planned, took, fitted = {"toy": 50, "dear": 40}, {"toy": 0.1, "dear": 0.9}, {"toy": 0, "dear": 0}
+    assert campaign.seconds_left(planned) is None
+    out = [pack for pack in iter(campaign.take, None) if isinstance(pack, Pack)]
+    assert [pack.model for pack in out] == sorted((pack.model for pack in out), reverse=True)
+    for pack in out:
+        fit_packs([pack], inputs, campaign.store, Context())
+        for name, identity in zip(pack.cells, pack.identities, strict=True):
+            fit = dataclasses.replace(campaign.store.read(name), seconds=took[pack.model])
+            campaign.store.write(name, fit, identity)
+        campaign.complete(pack)
+        clock[0] += 7
+        fitted[pack.model] += len(pack)
+        each = took if fitted["dear"] else {"toy": 0.1, "dear": 0.1}  # a model without a fit is taken for the others
+        work = sum(each[name] * (planned[name] - fitted[name]) for name in planned)
+        done = sum(took[name] * fitted[name] for name in planned)
+        assert campaign.seconds_left(planned) == pytest.approx(clock[0] * work / done)
+    again, _ = start(experiment(models=models, target={"horizon": 1}), tmp_path, slots=1)
+    assert again.seconds_left(planned) is None, "what was reused took no time"
+
+
+def test_nothing_is_left_of_a_model_whose_searches_have_selected(tmp_path):
+    campaign, inputs = start(experiment(), tmp_path)
+    drive(campaign, inputs, np.random.default_rng(0), slots=2)
+    assert campaign.seconds_left({"toy": 1000}) == 0
 
 
 def test_corrupt_cells_are_told_set_aside_and_fitted_again(tmp_path, uninterrupted, toy):
