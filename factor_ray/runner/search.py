@@ -13,6 +13,12 @@ from factor_ray.models.base import Hyperparameters
 from factor_ray.runner.settings import SearchSettings
 from factor_ray.runner.space import Space
 
+_SCORES_TO_LEARN_FROM = 4
+"""Scores that a study must have been told before it draws points by them; until then they are drawn at random.
+
+Optuna's ten would leave the whole of a search of ten points random, and the second round of eight too.
+"""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -64,10 +70,11 @@ def search_forward(
     """Explore hyperparameters window by window, select, and ask for the selected points' other members.
 
     A generator: it yields the cells that it needs next and is sent their scores (lower is better, +inf for a failed
-    fit). On the first window rounds of points are asked of Optuna at once and told in point order; a space that has no
-    more points than may be asked is explored whole. On every later window the survivors are fitted, and ``refresh`` new
-    points; once nothing can join or leave them, all further windows are asked for at once. A window's selection sees
-    the scores of that window and those before it; only ``selection: global`` sees later ones.
+    fit). On the first window rounds of points are asked of Optuna at once and told in point order: the first round is
+    drawn at random, later ones by the scores told. A space that has no more points than may be asked is explored whole.
+    On every later window the survivors are fitted, and ``refresh`` new points; once nothing can join or leave them, all
+    further windows are asked for at once. A window's selection sees the scores of that window and those before it; only
+    ``selection: global`` sees later ones.
 
     Parameters
     ----------
@@ -161,7 +168,9 @@ class _Study:
         self.variant, self.space, self.count = variant, space, 0
         self._listed = space.all_points(most)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, constant_liar=True, n_startup_trials=_SCORES_TO_LEARN_FROM
+        )
         self._study = optuna.create_study(sampler=sampler)
         self._trials: dict[int, optuna.Trial] = {}
 

@@ -21,7 +21,12 @@ class SearchSettings(BaseModel):
         description="Points asked of Optuna on the first window, per variant; a space that has no more is explored "
         "whole.",
     )
-    round: int = Field(8, ge=1, description="Points asked at once; their scores are told together.")
+    round: int = Field(
+        8,
+        ge=1,
+        description="Points asked at once; their scores are told together. The first round is drawn at random, later "
+        "ones by the scores told, from four on: with no more points than a round the search is random.",
+    )
     refresh: int = Field(0, ge=0, description="New points asked on every later window, per variant.")
     pruner: Literal["halving", "none"] = Field(
         "halving", description="halving keeps the better half of a variant's points from window to window."

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,9 +86,20 @@ def test_a_later_round_depends_on_the_scores_of_earlier_ones():
     def towards(target: float) -> Score:
         return lambda request: abs(request.point.settings.rate - target)
 
-    low, high = (run(towards(target), points=40, round=8, windows=1, members=1)[1] for target in (0.1, 0.9))
+    def near(target: float) -> list[list[Request]]:
+        return run(towards(target), points=8, round=4, windows=1, members=1)[1]
+
+    low, high = near(0.1), near(0.9)
     assert low[0] == high[0]
-    assert low[-1] != high[-1]
+    rates = [np.mean([request.point.settings.rate for request in asked[1]]) for asked in (low, high)]
+    assert rates[0] < 0.5 < rates[1]
+
+
+def test_three_scores_are_too_few_to_learn_from():
+    def asked(sign: int) -> list[list[Request]]:
+        return run(lambda request: sign * request.point.settings.rate, points=6, round=3, windows=1, members=1)[1]
+
+    assert asked(1) == asked(-1)
 
 
 def test_variants_and_seeds_have_the_first_points_that_they_should():
