@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,6 +111,10 @@ class Contents:
         """Return the labels of all that was fitted, family by family."""
         return [label for labels in self.families().values() for label in labels]
 
+    def is_ablation(self, label: Label) -> bool:
+        """Whether a variant lacks a part of another one: it was fitted for comparison, and was not to be selected."""
+        return any(name in self._ablated.get(label.family, ()) for name, _ in label.settings)
+
     def part(self, model: str, horizon: int, *path: str) -> Any:
         """Return what lies at a path of the measures; None where there is nothing."""
         found: Any = self.metrics.get(model, {}).get(str(horizon))
@@ -190,6 +194,10 @@ class Contents:
     def _table(self, name: str) -> pd.DataFrame | None:
         file = self.directory / f"{name}.parquet"
         return pd.read_parquet(file) if file.is_file() else None
+
+    @cached_property
+    def _ablated(self) -> dict[str, Collection[str]]:
+        return {entry["name"]: entry.get("ablations", ()) for entry in self.description["experiment"]["models"]}
 
     @cached_property
     def _weights(self) -> pd.DataFrame:

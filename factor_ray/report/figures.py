@@ -243,7 +243,7 @@ def _yearly_series(contents: Contents, horizon: int, part: str) -> list[Label]:
     Returns are set against the first value (lambda = 0, the naive network), the consensus against the last.
     """
     models = contents.models(horizon, part)
-    variants = [label for label in models if label.is_variant]
+    variants = [label for label in models if label.is_variant and not contents.is_ablation(label)]
     ends = {label.family: label for label in (variants if part == "consensus" else reversed(variants))}
     families = list(dict.fromkeys(label.family for label in models))
     selected = {label.family: label for label in models if not label.is_variant}

@@ -185,8 +185,8 @@ def _answer(contents: Contents, horizon: int) -> str:
     if math.isfinite(gross):
         text += f"Its top less its bottom portfolio had a Sharpe ratio of {decimal(gross)} before costs"
         text += f" and {decimal(net)} at {headline_cost(contents):g} bp. " if math.isfinite(net) else ". "
-    swept = [label for label in contents.models(horizon) if label.is_variant and label.family == best.family]
-    variant = _highest_r2(contents, swept, horizon)
+    own = [label for label in contents.models(horizon) if label.is_variant and label.family == best.family]
+    variant = _highest_r2(contents, [label for label in own if not contents.is_ablation(label)], horizon)
     if variant is not None:
         r2 = contents.number(variant.full, horizon, "returns", "all", "r2")
         text += f"In hindsight the best value of its sweep was {variant.variant} ({percent(r2)}%)."

@@ -114,7 +114,8 @@ def accuracy_table(contents: Contents) -> Table | None:
         "all returns known at formation. IC: mean monthly rank correlation of forecast and return; its t-statistic is "
         "Newey–West with h − 1 lags, because h-month returns overlap. Months are those whose h-month return is known.",
         "A row in bold is what validation selected window by window; the rows set in beneath it are the values of a "
-        "sweep, each with the points that validation selected for it. Which is best is known in hindsight only.",
+        "sweep or ablations, each with the points that validation selected for it. Which is best is known in hindsight "
+        "only.",
     ]
     if any(label.full == ORACLE for h in contents.horizons for label in contents.labels(h)):
         notes.append(

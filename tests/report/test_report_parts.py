@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from factor_ray.report import headline, numbers, search
+from factor_ray.report import figures, headline, numbers, search
 from factor_ray.report.contents import Contents, read_contents
 from factor_ray.report.labels import Label, swept_numbers
 
@@ -75,6 +77,28 @@ def test_the_variant_of_a_window_has_the_lowest_mean_score_so_far(make_run: Make
     chosen = search.chosen_by_window(read_contents(directory), "cbapm", 1)
     assert [model[-2] for model in chosen["model"]] == ["1", "0", "1"]
     assert chosen["score_so_far"].tolist() == pytest.approx([0.9, 0.6, 0.6])
+
+
+def test_ablations_stand_for_nothing_that_was_selected(make_run: MakeRun) -> None:
+    directory = make_run(horizons=(1,), weights=(0.0, 1.0), windows=3, points=1)
+    file, lacking = directory / "experiment.yaml", "cbapm[consensus_weight=0]"
+    described = yaml.safe_load(file.read_text())
+    described["experiment"]["models"] = [{"name": "cbapm", "ablations": {"consensus_weight": 0}}]
+    file.write_text(yaml.safe_dump(described, sort_keys=False))
+    for name in ("trials.parquet", "portfolios.parquet", "coefficients.parquet"):
+        table = pd.read_parquet(directory / name)
+        table["model"] = table["model"].replace("cbapm[consensus_weight=1]", "cbapm")
+        table.to_parquet(directory / name)
+    metrics = json.loads((directory / "metrics.json").read_text())
+    del metrics["cbapm[consensus_weight=1]"]
+    metrics[lacking]["1"]["returns"]["all"]["r2"] = 0.99
+    (directory / "metrics.json").write_text(json.dumps(metrics))
+    contents = read_contents(directory)
+    contents.trials.loc[contents.trials["model"] == lacking, "validation_score"] = 0.01
+    assert [label.full for label in contents.every_model() if contents.is_ablation(label)] == [lacking]
+    assert set(search.chosen_by_window(contents, "cbapm", 1)["model"]) == {"cbapm"}
+    assert "In hindsight" not in headline.answer(contents)[0][1]
+    assert [label.full for label in figures._yearly_series(contents, 1, "returns")] == ["cbapm"]
 
 
 def test_global_selection_compares_means_over_all_windows(make_run: MakeRun) -> None:
