@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,12 @@ import pandas as pd
 
 from factor_ray import stages
 from factor_ray.ablation import Losses, measure_ablations, monthly_losses
-from factor_ray.comparison import compare_forecasts
+from factor_ray.comparison import compare_forecasts, compare_quantiles
 from factor_ray.correlations import correlation_frame
 from factor_ray.data.load import Loaded
 from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import excess_returns, next_returns
-from factor_ray.descriptions import Described, described_of, factor_frame, loading_frame
+from factor_ray.descriptions import Described, described_of, factor_frame, loading_frame, term_frame
 from factor_ray.experiment import Experiment
 from factor_ray.levels import Levels, crossing, rearranged, searched_levels, trivial_levels
 from factor_ray.loadings import Loadings, left_out_r2, loading_portfolios, loadings_of, measure_loading_portfolios
@@ -48,6 +48,7 @@ from factor_ray.tables import (
     trials_frame,
 )
 from factor_ray.whole_sample import WholeSample, curve_frame, whole_sample
+from factor_ray.window_loadings import window_loading_frame
 from factor_ray.within import measure_within, rows_within
 
 FloatArray = npt.NDArray[np.float32]
@@ -97,11 +98,14 @@ def conclude(
         for forecast in _forecasts(experiment, loaded, inputs, campaign, horizon, benchmarks):
             conclusion.add(forecast, benchmarks["historical_mean"])
             compared += [forecast] * (forecast.returns is not None and forecast.model not in _NOT_COMPARED)
-        for levels in _levels(experiment, inputs, campaign, horizon):
-            conclusion.add_levels(levels)
+        quantiles = [conclusion.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
         conclusion.compare(compared, horizon)
+        for forecasts in zip(*quantiles, strict=True):
+            conclusion.compare_level(forecasts, horizon)
         conclusion.ablate(horizon)
         for quest in campaign.quests:
+            if quest.horizon == horizon:
+                conclusion.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
             if quest.horizon == horizon and quest.tau is not None:
                 conclusion.add_whole_sample(whole_sample(quest, inputs, campaign.store, warn))
             elif quest.horizon == horizon:
@@ -161,6 +165,7 @@ class _Conclusion:
     losses: dict[int, dict[str, Losses]] = field(default_factory=dict)
     described: list[Described] = field(default_factory=list)
     loading_portfolios: list[pd.DataFrame] = field(default_factory=list)
+    window_loadings: list[pd.DataFrame] = field(default_factory=list)
 
     def add_market(self, horizon: int) -> None:
         """Form and measure the portfolio of all assets."""
@@ -188,11 +193,13 @@ class _Conclusion:
             measured["consensus"] = measure_consensus(panel, forecast)
         self.coefficients.append(coefficient_frame(panel, [forecast]))
 
-    def add_levels(self, levels: Levels) -> None:
-        """Take a forecast of all levels of returns, rearranged where that is asked for."""
+    def add_levels(self, levels: Levels) -> Levels:
+        """Take a forecast of all levels of returns, and return it rearranged where that is asked for."""
         self._measured(levels[0].model, levels[0].horizon)["crossing"] = crossing(levels)
-        for forecast in rearranged(levels) if self.experiment.target.rearrange else levels:
+        taken = rearranged(levels) if self.experiment.target.rearrange else levels
+        for forecast in taken:
             self._add_quantile(forecast)
+        return taken
 
     def add_whole_sample(self, found: WholeSample | None) -> None:
         """Take what a quantile model makes of the whole sample, where it says."""
@@ -218,6 +225,17 @@ class _Conclusion:
         target_N = self.inputs.targets[horizon]
         for name, row in compare_forecasts(self.inputs.panel, forecasts, target_N, horizon).items():
             self._measured(name, horizon)["comparison"] = row
+
+    def compare_level(self, forecasts: Sequence[Forecast], horizon: int) -> None:
+        """Compare a horizon's forecasts of one quantile with each other."""
+        target_N = self.inputs.targets[horizon]
+        for name, row in compare_quantiles(self.inputs.panel, forecasts, target_N, horizon).items():
+            self._measured(name, horizon).setdefault("quantile_comparison", {})[f"{forecasts[0].tau:g}"] = row
+
+    def add_window_loadings(self, found: pd.DataFrame) -> None:
+        """Take what a model's factors load on in each window, where it says."""
+        if not found.empty:
+            self.window_loadings.append(found)
 
     def add_description(self, described: Described | None) -> None:
         """Take what a model is made of, where it has factors."""
@@ -250,9 +268,13 @@ class _Conclusion:
             yield "loadings", parquet(loading_frame(panel, self.described))
             if any(own.description.curves for own in self.described):
                 yield "curves", parquet(curve_frame(self.described))
+            if not (terms := term_frame(panel, self.described)).empty:
+                yield "terms", parquet(terms)
             if panel.macro is not None:
                 found = [correlation_frame(panel, panel.macro, described) for described in self.described]
                 yield "correlations", parquet(pd.concat(found, ignore_index=True))
+        if self.window_loadings:
+            yield "window_loadings", parquet(pd.concat(self.window_loadings, ignore_index=True))
         if self.loading_portfolios:
             yield "loading_portfolios", parquet(pd.concat(self.loading_portfolios, ignore_index=True))
 

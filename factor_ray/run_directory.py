@@ -32,6 +32,8 @@ TABLES = (
     "factors",
     "loadings",
     "curves",
+    "terms",
+    "window_loadings",
     "correlations",
     "loading_portfolios",
 )
@@ -52,8 +54,9 @@ class Run:
         Holds ``experiment.yaml``, ``forecasts.parquet``, ``consensus.parquet``, ``trials.parquet``,
         ``portfolios.parquet``, ``coefficients.parquet``, ``metrics.json``, ``selection.json``, ``report.html``,
         ``cells/``, ``wandb/`` and ``logs/``; with quantiles ``quantiles.parquet``; with factor models
-        ``factors.parquet``, ``loadings.parquet``, ``curves.parquet``, ``correlations.parquet`` (with macro series) and
-        ``loading_portfolios.parquet``; after a refit ``live.json``.
+        ``factors.parquet``, ``loadings.parquet``, ``curves.parquet``, ``terms.parquet``,
+        ``window_loadings.parquet``, ``correlations.parquet`` (with macro series) and ``loading_portfolios.parquet``;
+        after a refit ``live.json``.
     """
 
     path: Path

@@ -99,6 +99,26 @@ def conditional_coverage_test(
     return _likelihood_ratio(restricted, _chain(before, after), len(after), degrees=2)
 
 
+def coverage_tests(
+    hits: npt.ArrayLike, months: npt.ArrayLike, assets: npt.ArrayLike, tau: float
+) -> dict[str, CoverageTest]:
+    """Return all three tests, as ``kupiec``, ``christoffersen`` and ``conditional_coverage``; hits are sorted once.
+
+    Raises
+    ------
+    InputError
+        As :func:`conditional_coverage_test`.
+    """
+    _check_level(tau)
+    before, after = _transitions(hits, months, assets)
+    hit, chain = int(after.sum()), _chain(before, after)
+    return {
+        "kupiec": kupiec_test(hits, tau),
+        "christoffersen": _likelihood_ratio(_log_likelihood(hit, len(after)), chain, len(after)),
+        "conditional_coverage": _likelihood_ratio(_log_likelihood(hit, len(after), tau), chain, len(after), degrees=2),
+    }
+
+
 def _check_level(tau: float) -> None:
     if not 0.0 < tau < 1.0:
         raise InputError(f"tau must lie between 0 and 1, both excluded; got {tau!r}")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from factor_ray.errors import InputError
 from factor_ray.evaluation.accuracy import Pairs, pair
-from factor_ray.evaluation.coverage import christoffersen_test, kupiec_test
+from factor_ray.evaluation.coverage import coverage_tests
 from factor_ray.evaluation.tables import FloatArray, IntArray, numbers, ratio
 
 ROUNDING = 1e-6  # of its size: an outcome this near its quantile counts as equal to it
@@ -48,6 +48,7 @@ def quantile_statistics(table: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd
           each month, averaged plainly. An asset or month whose outcomes are all zero has no R2 and no weight;
         - ``kupiec_p_value``: of hits as frequent as tau, all pairs taken as independent, which assets of one month
           hardly are; ``christoffersen_p_value``: of hits no likelier after a hit of the same asset a month ago;
+          ``conditional_coverage_p_value``: of both;
         - ``observations``, ``assets``, ``months``, and ``skipped`` rows.
 
     Raises
@@ -74,11 +75,14 @@ def quantile_measures(pairs: Pairs, tau_G: FloatArray) -> dict[str, npt.NDArray[
     hit_rate = ratio(np.bincount(pairs.group, hit_N, minlength=groups), observations)
     asset_C, of_asset_N = _cells(pairs.group, pairs.asset)
     month_C, of_month_N = _cells(pairs.group, pairs.month - int(pairs.month.min(initial=0)))
-    kupiec, christoffersen = [], []
+    tests = []
     for group, tau in enumerate(tau_G):
         rows = pairs.group == group
-        kupiec.append(kupiec_test(hit_N[rows], tau).p_value)
-        christoffersen.append(christoffersen_test(hit_N[rows], pairs.month[rows], pairs.asset[rows]).p_value)
+        tests.append(coverage_tests(hit_N[rows], pairs.month[rows], pairs.asset[rows], tau))
+    coverage = {
+        f"{name}_p_value": np.array([test[name].p_value for test in tests])
+        for name in ("kupiec", "christoffersen", "conditional_coverage")
+    }
     return {
         "hit_rate": hit_rate,
         "qhe": np.abs(hit_rate - tau_G),
@@ -86,8 +90,7 @@ def quantile_measures(pairs: Pairs, tau_G: FloatArray) -> dict[str, npt.NDArray[
         "r2": _mean_r2(np.arange(groups), pairs.group, loss_N, zero_N, groups, weigh=True),
         "r2_time_series": _mean_r2(asset_C, of_asset_N, loss_N, zero_N, groups, weigh=True),
         "r2_cross_section": _mean_r2(month_C, of_month_N, loss_N, zero_N, groups, weigh=False),
-        "kupiec_p_value": np.array(kupiec),
-        "christoffersen_p_value": np.array(christoffersen),
+        **coverage,
         "observations": observations,
         "assets": np.bincount(asset_C, minlength=groups),
         "months": np.bincount(month_C, minlength=groups),

@@ -29,7 +29,10 @@ _DOTS = 72  # to the inch: those of SVG, so that text is measured as it will be 
 TRAIN, VALIDATION, TEST, EMBARGO = "#a9c4de", "#e6a23c", "#00735c", "#e6eaee"
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-_FAMILIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Colours of families, and of whatever else stands side by side."""
+
+_TURNS: Any = ("solid", (0, (4, 1)), (0, (1, 0.8)))  # of lines, once the colours begin again
 _BENCHMARKS = {
     "zero": "#9aa3ad",
     "historical_mean": "#7b8590",
@@ -131,7 +134,13 @@ def style_of(label: Label, labels: Sequence[Label]) -> dict[str, Any]:
     families = list(dict.fromkeys(other.family for other in labels if other.is_model))
     siblings = [other for other in labels if other.is_variant and other.family == label.family]
     if not label.is_variant:
-        return {"color": _FAMILIES[families.index(label.family) % len(_FAMILIES)], "linewidth": 2.2, "zorder": 4}
+        turn, colour = divmod(families.index(label.family), len(PALETTE))
+        return {
+            "color": PALETTE[colour],
+            "linestyle": _TURNS[turn % len(_TURNS)],
+            "linewidth": 2.2,
+            "zorder": 4,
+        }
     place = siblings.index(label) / max(len(siblings) - 1, 1)
     name = ("viridis", "plasma", "cividis")[families.index(label.family) % 3]
     return {"color": to_hex(mpl.colormaps[name](0.05 + 0.73 * place)), "linewidth": 1.1}

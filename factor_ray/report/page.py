@@ -31,6 +31,7 @@ from factor_ray.report import (
     search_figures,
     tables,
     universes,
+    window_figures,
 )
 from factor_ray.report.contents import Contents, read_contents
 from factor_ray.report.drawing import Figure
@@ -133,6 +134,7 @@ def _sections(contents: Contents) -> list[Section]:
             "Forecasts of quantiles",
             _there(
                 *quantile_tables.quantile_tables(contents),
+                comparison.quantile_comparison_table(contents),
                 quantile_figures.levels_figure(contents),
                 quantile_tables.crossing_table(contents),
                 quantile_tables.shortfall_table(contents),
@@ -159,6 +161,8 @@ def _sections(contents: Contents) -> list[Section]:
                 *quantile_index.index_tables(contents),
                 *quantile_index.index_figures(contents),
                 *quantile_index.curve_figures(contents),
+                *quantile_index.term_tables(contents),
+                *window_figures.window_figures(contents),
             ),
         ),
         Section(

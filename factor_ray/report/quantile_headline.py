@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from factor_ray.report.contents import Contents
-from factor_ray.report.numbers import count, decimal, percent
+from factor_ray.report.numbers import count, decimal, p_value, percent
 from factor_ray.report.quantile_measures import (
     HISTORICAL,
     best_model,
@@ -14,7 +14,6 @@ from factor_ray.report.quantile_measures import (
     selected_models,
     spread_out,
 )
-from factor_ray.report.quantile_tables import p_value
 from factor_ray.report.tables import Cell, Panel, Row, Table
 
 _MOST_LEVELS = 3

@@ -12,11 +12,12 @@ import pandas as pd
 from factor_ray.evaluation import crossing_rates, expected_shortfall, rearrange
 from factor_ray.report.contents import Contents
 from factor_ray.report.labels import Label
-from factor_ray.report.numbers import count, decimal, percent
+from factor_ray.report.numbers import count, p_value, percent
 from factor_ray.report.quantile_measures import KINDS, every_label, every_level, labels_of, levels, measure
 from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading, model_row
 
 _FORECAST = ["model", "horizon", "kind"]
+_COVERAGE = ("kupiec", "christoffersen", "conditional_coverage")
 _HIGHEST_TAIL = 0.1  # a shortfall beyond the lowest tenth is not one of the tail
 
 
@@ -27,13 +28,18 @@ def quantile_tables(contents: Contents) -> list[Table]:
         "Y ≤ q: share of returns at or below the quantile, which should be τ. QHE: its distance from τ. AQE: mean "
         "pinball loss ρ(Y − q). R² = 1 − Σρ(Y − q) / Σρ(Y), against a quantile of zero: over all pairs (total), of "
         "each asset, weighted with its months (time series), of each month, averaged (cross-section). Lower QHE and "
-        "AQE are better; the best model of each panel is shaded. Missing pairs leave every sum.",
+        "AQE are better; the best model of each panel is shaded where all models have the same pairs. Missing pairs "
+        "leave every sum.",
         "Kupiec: p-value of hits as frequent as τ, all pairs taken as independent, which assets of one month hardly "
         "are: it rejects too often. Christoffersen: p-value of hits no likelier after a hit of the same asset a month "
-        "ago.",
+        "ago. Both: of the two at once (conditional coverage).",
         "The total realises factors with the test month's own returns: it says how well the model describes a month, "
-        "and nothing of what was known before. Only the predictive panel holds forecasts.",
+        "and nothing of what was known before. Only the predictive panel holds forecasts. Those of factor models take "
+        "each factor at its mean over the window, since a month's own are not known before it: how far factors stray "
+        "from their mean is not in them, so that in the tails more returns lie outside than should.",
     ]
+    if len(_tail(contents)) < 2:
+        notes.append("Expected shortfalls follow from two levels of .1 or less: add one to target.quantiles, as 0.01.")
     return [*found[:-1], replace(found[-1], notes=notes)] if found else []
 
 
@@ -82,7 +88,7 @@ def _crossings(contents: Contents) -> dict[tuple[str, int, str], Mapping[str, fl
 
 def shortfall_table(contents: Contents) -> Table | None:
     """Return the expected shortfall that the quantiles imply and what came; None without levels deep in the tail."""
-    tail = [level for level in every_level(contents) if float(level) <= _HIGHEST_TAIL]
+    tail = _tail(contents)
     if len(tail) < 2:
         return None
     tau = float(tail[-1])
@@ -113,6 +119,10 @@ def shortfall_table(contents: Contents) -> Table | None:
     )
 
 
+def _tail(contents: Contents) -> list[str]:
+    return [level for level in every_level(contents) if float(level) <= _HIGHEST_TAIL]
+
+
 def coded_quantiles(table: pd.DataFrame) -> pd.DataFrame:
     """Return quantiles with months, assets, models and kinds in a form that sorts fast."""
     codes = {name: pd.factorize(table[name], sort=True)[0] for name in ("month", "asset")}
@@ -131,7 +141,7 @@ def _level_table(contents: Contents, level: str) -> Table:
     return Table(
         f"quantiles-{level}",
         f"Quantiles at τ = {level}",
-        [*columns, "Kupiec p", "Christoffersen p", "Observations", "Assets", "Months"],
+        [*columns, "Kupiec p", "Christoffersen p", "Both p", "Observations", "Assets", "Months"],
         panels,
     )
 
@@ -140,25 +150,23 @@ def _accuracy_rows(contents: Contents, labels: list[Label], horizon: int, level:
     def of(label: Label, name: str) -> float:
         return measure(contents, label.full, horizon, level, name, kind)
 
+    # Over unlike rows the lowest loss may be that of the easiest rows.
+    alike = len({of(label, "observations") for label in labels if label.is_model}) == 1
+
     def shade(label: Label, name: str) -> float:
         values = [of(other, name) for other in labels if other.is_model and math.isfinite(of(other, name))]
         best = min if name in ("qhe", "aqe") else max
-        return float(label.is_model and bool(values) and of(label, name) == best(values))
+        return float(alike and label.is_model and bool(values) and of(label, name) == best(values))
 
     rows = []
     for label in labels:
         cells = [Cell(percent(of(label, "hit_rate"), 2))]
         for name, digits in (("qhe", 2), ("aqe", 3), ("r2", 2), ("r2_time_series", 2), ("r2_cross_section", 2)):
             cells.append(Cell(percent(of(label, name), digits), shade=shade(label, name)))
-        cells += [Cell(p_value(of(label, name))) for name in ("kupiec_p_value", "christoffersen_p_value")]
+        cells += [Cell(p_value(of(label, f"{test}_p_value"))) for test in _COVERAGE]
         cells += [Cell(count(of(label, name))) for name in ("observations", "assets", "months")]
         rows.append(model_row(label, horizon, cells))
     return tuple(rows)
-
-
-def p_value(value: float) -> str:
-    """Write a p-value."""
-    return "<0.001" if value < 0.0005 else decimal(value, 3)
 
 
 def _crossing_cells(rates: Mapping[str, float]) -> list[Cell]:

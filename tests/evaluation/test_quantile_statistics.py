@@ -70,6 +70,8 @@ def test_measures_agree_with_loops():
         codes = rows["month"].dt.year * 12 + rows["month"].dt.month
         chain = christoffersen_test(rows["realized"] <= rows["prediction"], codes, rows["asset"])
         assert row.christoffersen_p_value == pytest.approx(chain.p_value)
+        both = conditional_coverage_test(rows["realized"] <= rows["prediction"], codes, rows["asset"], row.tau)
+        assert row.conditional_coverage_p_value == pytest.approx(both.p_value)
 
 
 def test_outcomes_that_a_fit_goes_through_are_hits_in_single_precision_too():

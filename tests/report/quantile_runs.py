@@ -148,7 +148,7 @@ def _factor_tables(
     random: np.random.Generator,
 ) -> None:
     dates = pd.date_range("2003-01-31", periods=120, freq="ME")
-    factors, loadings, curves, terms = [], [], [], []
+    factors, loadings, curves, terms, windows = [], [], [], [], []
     asked: list[tuple[str, float | None]] = [(model, tau) for tau in levels]
     asked += [(mean_model, None)] if mean_model else []
     for name, tau in asked:
@@ -172,6 +172,11 @@ def _factor_tables(
                             "separation": 4.0 - factor if np.isfinite(error) else np.nan,
                         }
                     )
+                for window, month in enumerate(dates[-5:], start=1):
+                    listed = enumerate(CHARACTERISTICS) if window + factor != 5 else ()
+                    for place, characteristic in listed:
+                        at = {"window": window, "month": month, "characteristic": characteristic}
+                        windows.append({**keys, **at, "coefficient": (0.1 * place + 0.01 * window) * (-1) ** factor})
                 for term, value in (("1", 9.0), ("a", 0.3), ("b", -0.4), ("a x b", 0.0)) if tau is not None else ():
                     terms.append({**keys, "term": term, "coefficient": value, "of_index": 0.5 * value})
                 for w in np.linspace(-3, 3, 41) if tau is not None else ():
@@ -182,6 +187,7 @@ def _factor_tables(
     pd.DataFrame(loadings).to_parquet(directory / "loadings.parquet")
     pd.DataFrame(curves).to_parquet(directory / "curves.parquet")
     pd.DataFrame(terms).to_parquet(directory / "terms.parquet")
+    pd.DataFrame(windows).to_parquet(directory / "window_loadings.parquet")
 
 
 def rows_of(page: str, table: str) -> dict[tuple[str, str], list[str]]:

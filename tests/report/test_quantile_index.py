@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 from quantile_runs import CHARACTERISTICS, add_quantiles, number
 
-from factor_ray.report import factor_figures, quantile_figures, quantile_index, quantile_tuning, search
+from factor_ray.report import factor_figures, quantile_figures, quantile_index, quantile_tuning, search, window_figures
 from factor_ray.report.contents import Contents, read_contents
 from factor_ray.report.quantile_measures import spread_out
 
@@ -71,6 +71,23 @@ def test_terms_tell_how_much_one_index_explains_and_which_are_largest(contents: 
         ("–", ""),
     ]
     assert len(table.panels[0].rows) == 4
+
+
+def test_coefficients_are_drawn_by_window_with_gaps_where_there_is_no_factor(contents: Contents) -> None:
+    assert contents.window_loadings is not None
+    own = contents.window_loadings.query("tau == 0.05 and factor == 1")
+    largest = window_figures.largest_characteristics(contents.window_loadings)
+    assert largest == list(CHARACTERISTICS)[::-1][: len(largest)]
+    axes = Canvas().subplots()
+    months = pd.DatetimeIndex(np.sort(contents.window_loadings["month"].unique()))
+    window_figures._paint(axes, own, largest, months)
+    drawn = [line.get_ydata() for line in axes.get_lines()[1:]]
+    assert len(drawn) == len(largest)
+    last = len(CHARACTERISTICS) - 1
+    wanted = [-(0.1 * last + 0.01 * window) for window in (1, 2, 3, np.nan, 5)]
+    np.testing.assert_allclose(drawn[0], wanted)
+    (figure,) = window_figures.window_figures(contents)
+    assert figure.title == "Coefficients by window of qcf, 1-month horizon"
 
 
 def test_without_standard_errors_there_is_neither_star_nor_bracket(make_run: MakeRun) -> None:

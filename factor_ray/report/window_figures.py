@@ -1,0 +1,68 @@
+"""The figures of what factors load on, window by window: how steady an estimate is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+
+from factor_ray.report.contents import Contents
+from factor_ray.report.drawing import PALETTE, Figure, draw, plain_axis, whole_axis
+from factor_ray.report.factor_figures import level_cells, of_factor, own_tables, rows_of, titled
+
+_FEWEST_WINDOWS = 3
+_LINES = len(PALETTE)
+_MOST_FACTORS = 4
+
+
+def window_figures(contents: Contents) -> list[Figure]:
+    """Draw the coefficients that are largest over all windows, factor by factor; nothing for one or two windows."""
+    found = []
+    for label, horizon, own in own_tables(contents.window_loadings):
+        if own["window"].nunique() < _FEWEST_WINDOWS:
+            continue
+        own = own[own["factor"] <= _MOST_FACTORS]
+        largest = largest_characteristics(own)
+        every = pd.DatetimeIndex(np.sort(own["month"].unique()))
+
+        def paint(
+            canvas: Canvas, own: pd.DataFrame = own, largest: list[str] = largest, every: pd.DatetimeIndex = every
+        ) -> None:
+            for (level, factor), axes in level_cells(canvas, own).items():
+                _paint(axes, of_factor(own, level, factor), largest, every)
+            handles = [Line2D([], [], color=PALETTE[place], label=name) for place, name in enumerate(largest)]
+            canvas.legend(handles=handles, loc="outside lower left", ncols=_LINES)
+
+        found.append(
+            draw(
+                f"windows-{label.full}-{horizon}",
+                titled("Coefficients by window", label, horizon),
+                0.45 + 1.4 * rows_of(own),
+                paint,
+                [
+                    f"Of the {len(largest)} characteristics whose coefficients are largest on average, by the last "
+                    "month before each window's test. Factors and signs follow those of the window before; a gap is a "
+                    "window that selected fewer factors.",
+                ],
+            )
+        )
+    return found
+
+
+def largest_characteristics(own: pd.DataFrame) -> list[str]:
+    """Return the characteristics with the largest mean absolute coefficients over windows, levels and factors."""
+    size = own["coefficient"].abs().groupby(own["characteristic"].astype(str)).mean()
+    return size.sort_values(ascending=False, kind="stable").index[:_LINES].tolist()
+
+
+def _paint(axes: Axes, own: pd.DataFrame, largest: list[str], every: pd.DatetimeIndex) -> None:
+    wide = own.pivot_table(index="month", columns="characteristic", values="coefficient", sort=False)
+    at = np.asarray(every.year + every.month / 12)
+    axes.axhline(0, color="#9aa3ad", linewidth=0.7)
+    for place, name in enumerate(largest):
+        axes.plot(at, wide[name].reindex(every), color=PALETTE[place], linewidth=1.2)
+    axes.margins(x=0.01)
+    whole_axis(axes, most=5)
+    plain_axis(axes)
