@@ -30,7 +30,8 @@ class Contents:
     portfolios, coefficients, trials : DataFrame
         The run's tables; see :mod:`factor_ray.tables` for the columns.
     cost : mapping
-        ``logs/cost.json``: ``seconds``, ``fitted``, ``reused``; empty where the run was measured by hand.
+        ``logs/cost.json``: ``seconds``, ``fitted``, ``reused``, and ``months``, those of models fitted month by month
+        with ``model``, ``horizon``, ``cells``, ``seconds``; empty where the run was measured by hand.
     cell_sizes : sequence of int
         Bytes of each stored cell.
     directory : Path
@@ -44,7 +45,7 @@ class Contents:
     portfolios: pd.DataFrame
     coefficients: pd.DataFrame
     trials: pd.DataFrame
-    cost: Mapping[str, float]
+    cost: Mapping[str, Any]
     cell_sizes: Sequence[int]
     directory: Path
     audit: Mapping[str, Any] | None = None

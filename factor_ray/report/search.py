@@ -141,35 +141,45 @@ def cost_facts(contents: Contents) -> list[tuple[str, str]]:
 
 
 def cost_table(contents: Contents) -> Table:
-    """Return the time that members took to fit, by family and horizon, each cell once."""
+    """Return the time that members took to fit, by family and horizon, each cell once.
+
+    Of a model that is fitted month by month it is the time of its months: windows are made of these in no time.
+    """
+    months = {(own["model"], own["horizon"]): own for own in contents.cost.get("months", ())}
     cells = (
         contents.trials.dropna(subset="cell").drop_duplicates("cell").assign(family=lambda t: families_of(t["model"]))
     )
-    total = float(cells["seconds"].sum())
-    rows = []
-    for family, horizon in cells[["family", "horizon"]].drop_duplicates().itertuples(index=False):
-        own = cells[(cells["family"] == family) & (cells["horizon"] == horizon)]
-        seconds = float(own["seconds"].sum())
-        rows.append(
-            Row(
-                f"{family}, {horizon}-month horizon",
-                (
-                    Cell(count(len(own))),
-                    Cell(decimal(seconds, 1)),
-                    Cell(percent(seconds / total if total > 0 else float("nan"), 0)),
-                    Cell(decimal(seconds / len(own), 2)),
-                    Cell(decimal(_epochs(own), 1)),
-                ),
-                "plain",
-                str(family),
-                int(horizon),
-            )
+    found = []
+    for (family, horizon), own in cells.groupby(["family", "horizon"], sort=False):
+        counted, seconds = len(own), float(own["seconds"].sum())
+        if (family, horizon) in months:
+            counted, seconds = (months[family, horizon][name] for name in ("cells", "seconds"))
+        found.append((str(family), int(str(horizon)), counted, seconds, _epochs(own)))
+    total = sum(seconds for *_, seconds, _ in found)
+    rows = [
+        Row(
+            f"{family}, {horizon}-month horizon",
+            (
+                Cell(count(counted)),
+                Cell(decimal(seconds, 1)),
+                Cell(percent(seconds / total if total > 0 else float("nan"), 0)),
+                Cell(plain(seconds / counted)),
+                Cell(decimal(epochs, 1)),
+            ),
+            "plain",
+            family,
+            horizon,
         )
+        for family, horizon, counted, seconds, epochs in found
+    ]
     notes = [
         "A member's seconds are its share of the wall time of the stack it was fitted in; stacks run side by side."
     ]
-    if contents.trials["cell"].isna().any():
-        notes.append("The months that models of monthly fits share, and score their points with, are not among these.")
+    if months:
+        notes.append(
+            f"Cells of {', '.join(dict.fromkeys(family for family, _ in months))} are single months, which levels, "
+            "windows and points of the search share; the settings of a month share its time evenly."
+        )
     return Table(
         "cost",
         "Time spent fitting",

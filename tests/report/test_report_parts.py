@@ -130,6 +130,23 @@ def test_seconds_count_a_shared_cell_once(make_run: MakeRun) -> None:
     assert float(row.cells[1].text) == pytest.approx(trials["seconds"].sum(), abs=0.05)
 
 
+def test_of_a_model_fitted_by_month_the_months_seconds_count(make_run: MakeRun) -> None:
+    directory = make_run(horizons=(1, 3), weights=(0.3,), families=("cbapm", "qcf"), windows=1, points=1)
+    file = directory / "logs" / "cost.json"
+    months = [{"model": "qcf", "horizon": 3, "cells": 4000, "seconds": 30.0}]
+    file.write_text(json.dumps({**json.loads(file.read_text()), "months": months}))
+    contents = read_contents(directory)
+    table = search.cost_table(contents)
+    cells = {row.head: [cell.text for cell in row.cells] for row in table.panels[0].rows}
+    own = contents.trials.groupby(["model", "horizon"])["seconds"].sum()
+    total = own.sum() - own["qcf", 3] + 30.0
+    assert cells["qcf, 3-month horizon"][:2] == ["4,000", "30.0"]
+    assert cells["qcf, 3-month horizon"][3] == "0.0075"
+    assert float(cells["qcf, 3-month horizon"][2]) == pytest.approx(100 * 30 / total, abs=0.5)
+    assert float(cells["qcf, 1-month horizon"][1]) == pytest.approx(own["qcf", 1], abs=0.05)
+    assert "Cells of qcf are single months" in table.notes[-1]
+
+
 def test_the_headline_is_of_what_was_selected_not_of_the_best_variant(contents: Contents) -> None:
     variant = "cbapm[consensus_weight=1]"
     contents.metrics[variant]["1"]["returns"]["all"]["r2"] = 0.99
