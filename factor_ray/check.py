@@ -26,6 +26,7 @@ from factor_ray.run_directory import Run
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
 from factor_ray.runner.space import Space
+from factor_ray.shown_assets import require_shown_assets
 from factor_ray.within import require_within
 
 _MEMORY_OF_A_WORKER = 0.6e9  # a process with torch and Ray, without the panel, which is shared
@@ -57,6 +58,7 @@ def describe_plan(experiment: Experiment) -> str:
     stages.require_macro_states(experiment.macro_state, panel, windows, experiment.search.seed)
     require_portfolios(experiment.portfolios, panel, windows)
     require_within(panel, experiment.within, windows)
+    require_shown_assets(experiment.report, panel, windows)
     lines = [
         f"{experiment.name}: {len(panel):,} rows, {format_month(panel.months[0])}..{format_month(panel.months[-1])}, "
         f"{len(panel.characteristic_names)} characteristics, {len(panel.consensus_names)} consensus variables, "
@@ -86,11 +88,12 @@ def describe_plan(experiment: Experiment) -> str:
 
 
 def _said_of_quantiles(experiment: Experiment) -> list[str]:
-    """A line on the levels of quantile models, or on levels that no model forecasts."""
+    """A line on the levels of quantile models, or on what is given for quantiles that no model forecasts."""
     given = "quantiles" in experiment.target.model_fields_set
     names = [entry.name for entry in experiment.models if model(entry.name).forecasts == "quantile"]
     if not names:
-        return ["note: target.quantiles is given and no model forecasts quantiles"] if given else []
+        keys = ["target.quantiles"] * given + ["report.assets"] * bool(experiment.report.assets)
+        return [f"note: {key} is given and no model forecasts quantiles" for key in keys]
     levels = ", ".join(map(str, experiment.target.quantiles))
     return [f"quantiles {levels}{'' if given else ' (default)'} for {', '.join(names)}"]
 

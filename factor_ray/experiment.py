@@ -92,6 +92,25 @@ class PortfolioSettings(BaseModel):
         return tuple(sorted({0.0, *value}))
 
 
+class ReportSettings(BaseModel):
+    """What the report shows where it has to choose; no result depends on it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    assets: tuple[int | str, ...] = Field(
+        (),
+        description="Assets of which the report draws the quantiles month by month; without any a few with long "
+        "histories, from calm to volatile.",
+    )
+
+    @field_validator("assets")
+    @classmethod
+    def _are_distinct(cls, value: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        if len(set(map(str, value))) < len(value):
+            raise ValueError(f"assets must differ from each other; got {list(value)}")
+        return value
+
+
 class ModelEntry(BaseModel):
     """One model: its name, fixed or swept hyperparameters, ranges to search, and what is switched off to compare."""
 
@@ -195,6 +214,7 @@ class Experiment(BaseModel):
         description="Universes, by name, in which the same forecasts are measured again beside all assets: nothing is "
         "fitted for them. preprocess.universe is what is fitted on.",
     )
+    report: ReportSettings = Field(default_factory=lambda: ReportSettings.model_validate({}))
     compute: ComputeSettings = Field(default_factory=lambda: ComputeSettings.model_validate({}))
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings.model_validate({}))
     output: str | None = Field(

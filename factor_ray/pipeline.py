@@ -31,6 +31,7 @@ from factor_ray.runner.inputs import Digests, Inputs
 from factor_ray.runner.shards import prepare_in_shards
 from factor_ray.runner.tracking import Tracker
 from factor_ray.runner.tuning import run_campaign
+from factor_ray.shown_assets import require_shown_assets
 from factor_ray.within import require_within
 
 _MOST_SHARDS = 16
@@ -58,6 +59,7 @@ def run_experiment(experiment: Experiment) -> Run:
         stages.require_fittable(experiment, panel)
         require_portfolios(experiment.portfolios, panel, windows)
         require_within(panel, experiment.within, windows)
+        require_shown_assets(experiment.report, panel, windows)
         described = describe(experiment, loaded, windows)
         run.write_description(described)
         store = CellStore(run.cells)

@@ -41,7 +41,8 @@ TABLES = (
 
 # Without the measures a run has no results: they are written last and removed first.
 _RESULTS = ("metrics.json", "selection.json", "live.json", "report.html", *(f"{name}.parquet" for name in TABLES))
-_WHERE_AND_BY_WHAT = ("name", "output", "compute", "tracking")
+_WITHOUT_RESULT = ("name", "output", "compute", "tracking", "report")
+"""Sections that say where a run is kept, what does the work and what is shown: no result depends on them."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +292,6 @@ def read_yaml(text: str) -> Any:
 
 
 def _run_on(description: Mapping[str, Any]) -> str:
-    """What was run on what data, wherever the run is kept and whatever machines did it."""
-    experiment = {key: value for key, value in description["experiment"].items() if key not in _WHERE_AND_BY_WHAT}
+    """What was run on what data, wherever the run is kept, whatever machines did it and whatever the report shows."""
+    experiment = {key: value for key, value in description["experiment"].items() if key not in _WITHOUT_RESULT}
     return json.dumps([experiment, description["data"]], sort_keys=True)

@@ -57,6 +57,7 @@ BEYOND_A_SCHEMA = (
     "must start above 0",
     "low < high",
     "horizons must differ",
+    "assets must differ",
     "cbapm: dropout must",
     "cbapm: epochs must",
     "embargo: embargo must be",

@@ -9,6 +9,7 @@ import yaml
 from configurations import SIMULATED
 
 from factor_ray.check import describe_plan
+from factor_ray.data.months import parse_month
 from factor_ray.data.simulation import simulate
 from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
@@ -109,6 +110,21 @@ def test_data_that_is_not_there(tmp_path):
     data["macro"] = {"source": "fred_md", "path": str(tmp_path / "macro.csv")}
     with pytest.raises(InputError, match=r"data.macro.*macro.csv must be a file .*; there is none"):
         describe_plan(table_config(file, data=data))
+
+
+def test_assets_to_show_must_be_there_in_a_test_month(tmp_path):
+    panel = simulate(slots=20, months=40, characteristics=9, consensus=1).panel
+    tested = sorted(set(panel.assets[panel.row_months >= parse_month("2000-01")].tolist()))
+    gone = next(asset for asset in panel.assets.tolist() if asset not in tested)
+    file = table(tmp_path)
+    said = describe_plan(table_config(file, report={"assets": tested[:2]}))
+    assert "note: report.assets is given and no model forecasts quantiles" in said
+    for asset in (gone, "nowhere"):
+        sentence = (
+            f"^report.assets names '{asset}', and no test month has that asset: write it as the data does, as in "
+        )
+        with pytest.raises(InputError, match=sentence):
+            describe_plan(table_config(file, report={"assets": [tested[0], asset]}))
 
 
 def test_value_weights_need_market_caps(tmp_path):

@@ -39,12 +39,29 @@ REFUSED = [
         22,
         "portfolios.costs.1 must be a finite number; got inf",
     ),
+    ("compute: {slots: 2}", "report: {assets: bond_1}", 22, "report.assets must be a list; got 'bond_1'"),
+    (
+        "compute: {slots: 2}",
+        "report: {assets: [1, '1']}",
+        22,
+        "report.assets: assets must differ from each other; got [1, '1']",
+    ),
+    (
+        "compute: {slots: 2}",
+        "report: {assets: [1.5]}",
+        22,
+        "report.assets.0 must be a whole number or text (in quotes where it looks like a number); got 1.5",
+    ),
     ("compute: {slots: 2}", "preprocess: {rank: maybe}", 22, "preprocess.rank must be true or false; got 'maybe'"),
     ("points: 2, round", "pack: 0, round", 20, "search.pack must be at least 1 or 'auto'; got 0"),
     ("points: 2, round", "points: [2, 3], round", 20, "search.points must be a whole number; got [2, 3]"),
     ("kind: pca", "kind: ica", 12, "macro_state.kind must be 'autoencoder', 'pca', 'raw' or 'none'; got 'ica'"),
     ("dimension: 2", "dimension: 0", 12, "macro_state.dimension must be greater than 0; got 0"),
 ]
+
+
+def test_assets_to_show_are_names_or_numbers():
+    assert build(f"{GOOD}report: {{assets: [10107, bond_1]}}\n").report.assets == (10107, "bond_1")
 
 
 def test_a_good_configuration_is_what_it_says():

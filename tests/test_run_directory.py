@@ -91,7 +91,9 @@ def test_measures_are_the_first_that_go(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_the_same_experiment_keeps_its_results_until_they_are_replaced(run: Run) -> None:
     run.write_description({**described(run.path), "preparation": {"scale": "rank"}, "versions": {"ray": "9"}})
     assert files(run) == RESULTS | KEPT
-    run.write_description(described(run.path, compute={"slots": 1}, tracking={"mode": "disabled"}))
+    run.write_description(
+        described(run.path, compute={"slots": 1}, tracking={"mode": "disabled"}, report={"assets": ["A001"]})
+    )
     assert files(run) == RESULTS | KEPT
 
 

@@ -48,7 +48,7 @@ def levels_figure(contents: Contents) -> Figure | None:
 
 
 def fan_figures(contents: Contents) -> list[Figure]:
-    """Draw each quantile model's true forecasts for a few assets over time, and what their returns were."""
+    """Draw each quantile model's true forecasts over time and what returns were: of assets asked for, else of a few."""
     models = {h: [m for m in every_label(contents, h) if m.is_model and not m.is_variant] for h in contents.horizons}
     names = {label.full for labels in models.values() for label in labels}
     predictive = contents.quantiles(("kind", "==", PREDICTIVE), ("model", "in", names)) if names else None
@@ -59,7 +59,7 @@ def fan_figures(contents: Contents) -> list[Figure]:
         own = predictive[predictive["horizon"] == horizon]
         if own["tau"].nunique() < 2:
             continue
-        assets = spread_assets(own)
+        assets = _asked_for(contents, own) or spread_assets(own)
         shown = own[own["asset"].isin(assets)]
         for label in labels:
             wide = _by_level(shown[shown["model"] == label.full])
@@ -81,6 +81,16 @@ def spread_assets(table: pd.DataFrame) -> list[Any]:
     long = by[by["size"] >= _LONG * by["size"].max()].sort_values(["std", "asset"], kind="stable")
     places = np.round(np.linspace(0.1, 0.9, _ASSETS) * max(len(long) - 1, 0)).astype(int)
     return list(dict.fromkeys(long["asset"].iloc[places])) if len(long) else []
+
+
+def _asked_for(contents: Contents, table: pd.DataFrame) -> list[Any]:
+    """Assets that `report.assets` names and that have forecasts, as the table writes them."""
+    written = {str(asset): asset for asset in table["asset"].unique()}
+    return [written[name] for name in _names(contents) if name in written]
+
+
+def _names(contents: Contents) -> list[str]:
+    return [str(asset) for asset in contents.description["experiment"].get("report", {}).get("assets", ())]
 
 
 def _paint_levels(axes: Axes, contents: Contents, horizon: int, name: str) -> None:
@@ -130,10 +140,13 @@ def _fan_figure(contents: Contents, label: Label, horizon: int, wide: pd.DataFra
         ]
         canvas.legend(handles=handles, loc="outside lower left", ncols=len(handles))
 
-    notes = [
-        "True forecasts (predictive) by month of formation, with the return that followed. Of the assets with the "
-        "longest histories those are shown that lie at even distances from calm to volatile."
-    ]
+    notes = ["True forecasts (predictive) by month of formation, with the return that followed."]
+    if missing := [name for name in _names(contents) if name not in map(str, there)]:
+        notes.append(f"Without a forecast, of the assets asked for: {', '.join(missing)}.")
+    if not set(map(str, there)) & set(_names(contents)):
+        notes.append(
+            "Of the assets with the longest histories those are shown that lie at even distances from calm to volatile."
+        )
     rows = -(-len(there) // 2)
     title = f"Quantiles forecast by {label.text}, {horizon}-month horizon"
     return draw(f"fan-{label.full}-{horizon}", title, 0.35 + 1.9 * rows, paint, notes)

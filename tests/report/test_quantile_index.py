@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -165,6 +166,30 @@ def test_assets_of_the_fan_have_long_histories_and_spread_from_calm_to_volatile(
     spread = table.groupby("asset")["realized"].std()
     assert list(spread[chosen]) == sorted(spread[chosen])
     assert spread[chosen].max() > 3 * spread[chosen].min()
+
+
+def test_the_fan_is_of_the_assets_that_are_asked_for(contents: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(quantile_figures, "_paint_fan", lambda axes, *_: drawn[-1].append(axes))
+    monkeypatch.setattr(quantile_figures, "draw", lambda *given: given)
+    table = contents.quantiles(("kind", "==", "predictive"))
+    assert table is not None
+    names = sorted(map(str, set(table["asset"])))
+    asked = [names[5], names[2]]
+
+    def figure() -> tuple[list[str], list[str]]:
+        made: Any = quantile_figures.fan_figures(contents)[0]
+        drawn.append([])
+        made[3](Canvas())
+        return [axes.get_title() for axes in drawn[-1]], made[4]
+
+    titles, notes = figure()
+    assert len(titles) == 4
+    assert "from calm to volatile" in notes[-1]
+    contents.description["experiment"]["report"] = {"assets": [*asked, "nowhere"]}
+    titles, notes = figure()
+    assert titles == asked
+    assert notes[1:] == ["Without a forecast, of the assets asked for: nowhere."]
 
 
 def test_levels_pair_where_they_leave_as_much_on_either_side() -> None:
