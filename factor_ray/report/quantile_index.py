@@ -201,8 +201,8 @@ def _index_notes(own: pd.DataFrame, tied: set[tuple[str, int]]) -> list[str]:
         )
     if own["bootstrap_error"].notna().any():
         told.append(
-            "In square brackets: standard errors with months drawn with replacement, which also count how factors turn "
-            "with the months; they are larger with several factors."
+            "In square brackets: standard errors with months drawn with replacement, which also count how several "
+            "factors turn with the months."
         )
     if own["joint_p"].notna().any():
         told.append("p of all: Wald test that no factor's index at that level holds the characteristic.")

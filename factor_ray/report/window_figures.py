@@ -23,7 +23,7 @@ def window_figures(contents: Contents) -> list[Figure]:
     for label, horizon, own in own_tables(contents.window_loadings):
         if own["window"].nunique() < _FEWEST_WINDOWS:
             continue
-        own = own[own["factor"] <= _MOST_FACTORS]
+        own = _lasting(own)
         largest = largest_characteristics(own)
         every = pd.DatetimeIndex(np.sort(own["month"].unique()))
 
@@ -44,11 +44,18 @@ def window_figures(contents: Contents) -> list[Figure]:
                 [
                     f"Of the {len(largest)} characteristics whose coefficients are largest on average, by the last "
                     "month before each window's test. Factors and signs follow those of the window before; a gap is a "
-                    "window that selected fewer factors.",
+                    "window that selected fewer factors. Factors of less than a tenth of the windows are left out.",
                 ],
             )
         )
     return found
+
+
+def _lasting(own: pd.DataFrame) -> pd.DataFrame:
+    """The factors up to the last one, at each level, that a tenth of the windows have; four at most."""
+    windows = own.groupby(["level", "factor"])["window"].transform("nunique")
+    lasting = own[windows >= 0.1 * own["window"].nunique()].groupby("level")["factor"].max()
+    return own[own["factor"] <= own["level"].map(lasting).fillna(0).clip(upper=_MOST_FACTORS)]
 
 
 def largest_characteristics(own: pd.DataFrame) -> list[str]:
@@ -58,11 +65,12 @@ def largest_characteristics(own: pd.DataFrame) -> list[str]:
 
 
 def _paint(axes: Axes, own: pd.DataFrame, largest: list[str], every: pd.DatetimeIndex) -> None:
-    wide = own.pivot_table(index="month", columns="characteristic", values="coefficient", sort=False)
+    wide = own.pivot_table(index="month", columns="characteristic", values="coefficient", sort=False, observed=True)
     at = np.asarray(every.year + every.month / 12)
     axes.axhline(0, color="#9aa3ad", linewidth=0.7)
     for place, name in enumerate(largest):
         axes.plot(at, wide[name].reindex(every), color=PALETTE[place], linewidth=1.2)
-    axes.margins(x=0.01)
+    margin = 0.01 * (at[-1] - at[0])
+    axes.set_xlim(at[0] - margin, at[-1] + margin)
     whole_axis(axes, most=5)
     plain_axis(axes)
