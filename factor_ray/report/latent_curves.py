@@ -14,7 +14,7 @@ from matplotlib.ticker import ScalarFormatter
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, draw, grid_of, percent_axis, whole_axis
 from factor_ray.report.labels import sign
-from factor_ray.report.search import family_trials
+from factor_ray.report.search import family_trials, without_ablations
 
 _MOST_VALUES = 20
 
@@ -52,10 +52,14 @@ def _whole_numbers(contents: Contents, family: str, horizons: Sequence[int]) -> 
     """Hyperparameters that take several whole numbers in the family's trials."""
     values: dict[str, set[object]] = {}
     for horizon in horizons:
-        for text in family_trials(contents, family, horizon)["hyperparameters"].unique():
+        for text in _trials(contents, family, horizon)["hyperparameters"].unique():
             for name, value in json.loads(text).items():
                 values.setdefault(name, set()).add(json.dumps(value))
     return [name for name, found in values.items() if 1 < len(found) <= _MOST_VALUES and all(map(_is_whole, found))]
+
+
+def _trials(contents: Contents, family: str, horizon: int) -> pd.DataFrame:
+    return without_ablations(contents, family_trials(contents, family, horizon))
 
 
 def _is_whole(written: object) -> bool:
@@ -69,7 +73,7 @@ def _curve_figure(contents: Contents, family: str, name: str, horizons: Sequence
     }
     panels: list[tuple[str, Points, str]] = []
     for h in horizons:
-        scores = validation_by_value(family_trials(contents, family, h), name)
+        scores = validation_by_value(_trials(contents, family, h), name)
         panels.append((f"Validation score, h = {h}", scores, "score"))
         if any(swept[h].values()):
             panels.append((f"Total R² (a fit), h = {h}", swept[h]["total"], "r2"))
@@ -108,7 +112,7 @@ def _curve_figure(contents: Contents, family: str, name: str, horizons: Sequence
 
 def _r2_by_value(contents: Contents, family: str, name: str, horizon: int, part: str) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
-    for label in contents.models(horizon, part):
+    for label in (own for own in contents.models(horizon, part) if not contents.is_ablation(own)):
         value, r2 = label.value(name), contents.number(label.full, horizon, part, "all", "r2")
         if label.family == family and value is not None and math.isfinite(r2):
             found.setdefault(int(value), []).append(r2)

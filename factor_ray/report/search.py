@@ -49,11 +49,16 @@ def family_trials(contents: Contents, family: str, horizon: int, tau: float | No
     return own
 
 
+def without_ablations(contents: Contents, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of variants that could be selected."""
+    ablations = [model for model in trials["model"].unique() if contents.is_ablation(Label.read(model))]
+    return trials[~trials["model"].isin(ablations)]
+
+
 def chosen_by_window(contents: Contents, family: str, horizon: int, tau: float | None = None) -> pd.DataFrame:
     """Return the trial that stands for a family in each window: the best selected point of any but ablations."""
-    trials = family_trials(contents, family, horizon, tau)
-    ablations = [model for model in trials["model"].unique() if contents.is_ablation(Label.read(model))]
-    chosen = trials[trials["selected"] & (trials["member"] == 0) & ~trials["model"].isin(ablations)]
+    trials = without_ablations(contents, family_trials(contents, family, horizon, tau))
+    chosen = trials[trials["selected"] & (trials["member"] == 0)]
     order = chosen.sort_values(["window", "score_so_far"], kind="stable")
     return order.drop_duplicates("window").set_index("window", drop=False)
 

@@ -19,7 +19,7 @@ from factor_ray.conclusion import conclude
 from factor_ray.data.load import load
 from factor_ray.experiment import Experiment
 from factor_ray.pipeline import describe
-from factor_ray.report import write_report
+from factor_ray.report import latent_curves, write_report
 from factor_ray.report.contents import Contents, read_contents
 from factor_ray.report.latent_curves import curve_figures, validation_by_value
 from factor_ray.report.latent_figures import correlation_figures
@@ -197,6 +197,14 @@ def test_a_curve_joins_the_best_of_each_value_over_windows_in_which_all_were_tri
     table.loc[table["status"] == "diverged", "validation_score"] = np.inf
     assert validation_by_value(table, "factors") == {1: [0.95, 0.7], 2: [0.9, 0.8]}
     assert validation_by_value(table[table["status"] == "diverged"], "factors") == {}
+
+
+def test_ablations_are_no_points_of_a_curve(contents):
+    drawn = latent_curves._r2_by_value(contents, "ipca", "factors", 1, "total")
+    full = {k: contents.number(f"ipca[factors={k}]", 1, "total", "all", "r2") for k in (1, 2)}
+    assert drawn == {k: [value] for k, value in full.items()}
+    trials = latent_curves._trials(contents, "ipca", 1)
+    assert set(trials["model"]) == {"ipca[factors=1]", "ipca[factors=2]"}
 
 
 def test_only_whole_numbers_that_vary_have_a_curve(contents):
