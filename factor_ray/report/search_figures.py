@@ -39,19 +39,22 @@ def loss_figures(contents: Contents) -> list[Figure]:
 
 def _search_figure(contents: Contents, family: str, trials: dict[Search, pd.DataFrame]) -> Figure:
     labels = contents.families()[family]
+    dropping = any(len(set(own.groupby("window").size())) > 1 for own in trials.values())
     columns = min(len(trials), _COLUMNS) if len(trials) > 1 else 2
-    rows = 2 * -(-len(trials) // columns) if len(trials) > 1 else 1
+    below = int(dropping and len(trials) > 1)  # of one search alone the two stand side by side
+    rows = (1 + below) * -(-len(trials) // columns)
 
     def paint(canvas: Canvas) -> None:
         every = canvas.subplots(rows, columns, squeeze=False)
         for place, (at, own) in enumerate(trials.items()):
-            row, column = 2 * (place // columns), place % columns
+            row, column = (1 + below) * (place // columns), place % columns
             scores = every[row, column]
-            alive = every[row + 1, column] if rows > 1 else every[row, column + 1]
             _paint_scores(scores, own, labels)
-            _paint_alive(alive, own, labels)
             scores.set_title(f"First window, {_written(at)}")
-            alive.set_title(f"Points alive, {_written(at)}")
+            if dropping:
+                alive = every[row + below, column + 1 - below]
+                _paint_alive(alive, own, labels)
+                alive.set_title(f"Points alive, {_written(at)}")
         for axes in every.ravel():
             axes.set_visible(axes.has_data())
 
@@ -60,7 +63,11 @@ def _search_figure(contents: Contents, family: str, trials: dict[Search, pd.Data
         "Validation score of each point's first member on the first window, where the search asks for its points "
         "(lower is better; failed fits are left out), and the best so far"
         + ("; variants are coloured from dark to light in the order of the sweep. " if swept else ". ")
-        + "Alive: points fitted in a window, of all variants together."
+        + (
+            "Alive: points fitted in a window, of all variants together."
+            if dropping
+            else "All went on to every window."
+        )
     ]
     return draw(f"search-{family}", f"Search history of {family}", 2.3 * rows, paint, notes)
 
