@@ -13,7 +13,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, draw, grid_of, percent_axis, whole_axis
-from factor_ray.report.labels import sign
+from factor_ray.report.labels import sign, swept_numbers
 from factor_ray.report.search import family_trials, without_ablations
 
 _MOST_VALUES = 20
@@ -49,13 +49,18 @@ def validation_by_value(trials: pd.DataFrame, name: str) -> dict[int, list[float
 
 
 def _whole_numbers(contents: Contents, family: str, horizons: Sequence[int]) -> list[str]:
-    """Hyperparameters that take several whole numbers in the family's trials."""
+    """Hyperparameters that take several whole numbers in the family's trials: two where they were swept, else three."""
     values: dict[str, set[object]] = {}
     for horizon in horizons:
         for text in _trials(contents, family, horizon)["hyperparameters"].unique():
             for name, value in json.loads(text).items():
                 values.setdefault(name, set()).add(json.dumps(value))
-    return [name for name, found in values.items() if 1 < len(found) <= _MOST_VALUES and all(map(_is_whole, found))]
+    swept = swept_numbers(contents.families()[family])
+    return [
+        name
+        for name, found in values.items()
+        if (2 if name in swept else 3) <= len(found) <= _MOST_VALUES and all(map(_is_whole, found))
+    ]
 
 
 def _trials(contents: Contents, family: str, horizon: int) -> pd.DataFrame:
