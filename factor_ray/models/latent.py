@@ -27,6 +27,8 @@ OfRows = Callable[[History, slice], npt.NDArray[np.floating[Any]]]
 It may look back along that history, which holds no targets.
 """
 Expected = Literal["mean", "ewma", "ar1"]
+FactorForecast = Callable[[Array, int], Array]
+"""What is expected (K,) of the factors so many months after the last row of those realised so far (T, K)."""
 
 _RIDGE = 1e-8
 _FEWEST_PAIRS = 12  # months with which an autoregression is worth more than a mean
@@ -242,9 +244,8 @@ class LatentFitted:
         The window's first month, counted as ``months``; it may have no rows.
     intercept : callable, optional
         The part alpha_t (N,) of the expected return that no factor pays for.
-    expected : "mean", "ewma" or "ar1"
-        See :func:`expected_factors`.
-
+    expected : "mean", "ewma", "ar1" or callable
+        See :func:`expected_factors`; or a forecast of the model's own.
     """
 
     def __init__(
@@ -256,7 +257,7 @@ class LatentFitted:
         *,
         first: int,
         intercept: OfRows | None = None,
-        expected: Expected = "mean",
+        expected: Expected | FactorForecast = "mean",
     ) -> None:
         self._loadings, self._intercept, self._expected = loadings, intercept, expected
         self._months, self._first = np.asarray(months, dtype=np.int64), first
@@ -268,7 +269,10 @@ class LatentFitted:
         """Forecast the rows of one month."""
         history = history_of(month)
         known_TK, steps = self._known(history, int(month.month_N[0]))
-        m_K = expected_factors(known_TK, self._expected, steps=steps)
+        if callable(self._expected):
+            m_K = self._expected(known_TK, steps)
+        else:
+            m_K = expected_factors(known_TK, self._expected, steps=steps)
         return Prediction(self._own(month, history).fit(m_K).astype(np.float32))
 
     def total(self, month: Sample) -> npt.NDArray[np.float32]:

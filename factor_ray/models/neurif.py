@@ -57,8 +57,10 @@ class NeurIFSettings(Hyperparameters):
     weight_decay: float = free(1e-4, "decoupled weight decay", ge=0)
     dropout: float = free(0.1, "probability of dropping a channel of what a block adds", ge=0, lt=1)
     gradient_clip: float = free(1.0, "largest Euclidean norm of a member's gradient", gt=0)
-    factor_forecast: Expected = free(
-        "mean", "the next factor from those realised so far: their mean, one of falling weights, or an AR(1)"
+    factor_forecast: Expected | Literal["attention"] = free(
+        "mean",
+        "the next factor from those realised so far: their mean, one of falling weights, an AR(1), or causal attention "
+        "along them, trained on the months of training and kept where the last fifth of these favours it",
     )
 
     @property
@@ -88,8 +90,9 @@ class NeurIF(Estimator):
 
     The returns of formation month t, over t+1..t+h, pair with row t of the factors. After the fit loadings are frozen,
     the factors of training are realised anew with them, and everything is rotated to IPCA's identification: F'_t of
-    an unseen month was never trained, so forecasts rest on realised factors alone. Temporal attention itself cannot
-    forecast: the rows of F_init that it reads exist for months of training only.
+    an unseen month was never trained, so forecasts rest on realised factors alone. The temporal attention above cannot
+    forecast: the rows of F_init that it reads exist for months of training only; ``factor_forecast: attention`` trains
+    another one on realised factors.
 
     Source: a review of "NeurIF: neural instrumented factorization" (CIKM 2025) names the parts, the loss's terms, the
     mask and the split; the formulas are our own.
@@ -172,6 +175,7 @@ class NeurIF(Estimator):
     def fitted(cls, point: Hyperparameters, weights: Weights) -> LatentFitted:
         """Return one member, ready to forecast."""
         from factor_ray.models.neurif_fit import frozen_loadings
+        from factor_ray.models.neurif_forecast import next_factor
 
         settings = checked(point, NeurIFSettings)
         gamma_IK = weights["loadings.gamma"]
@@ -181,5 +185,5 @@ class NeurIF(Estimator):
             weights["factors"],
             weights["projection"] if settings.blocks else (gamma_IK[:-1] if settings.constant else gamma_IK).T,
             first=int(weights["first"][0]),
-            expected=settings.factor_forecast,
+            expected=next_factor(weights) if settings.factor_forecast == "attention" else settings.factor_forecast,
         )

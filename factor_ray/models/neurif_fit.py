@@ -26,6 +26,7 @@ from factor_ray.models.latent import (
 )
 from factor_ray.models.neurif import NeurIFSettings
 from factor_ray.models.neurif_attention import sinusoids
+from factor_ray.models.neurif_forecast import fit_next_factor
 from factor_ray.models.neurif_network import Loadings, Spatial, part_of
 from factor_ray.models.neurif_task import NeurIFTask
 from factor_ray.training.adam import StepSettings
@@ -54,13 +55,14 @@ def fit_members(
     ]
     members = train_stack(task, settings, schedule, device=device)
     return [
-        _kept(point, member, task.completed(number, member.weights), train, device)
-        for number, (point, member) in enumerate(zip(points, members, strict=True))
+        _kept(point, seed, member, task.completed(number, member.weights), train, device)
+        for number, (point, seed, member) in enumerate(zip(points, seeds, members, strict=True))
     ]
 
 
 def _kept(
     point: NeurIFSettings,
+    seed: int,
     trained: TrainedMember,
     weights: Weights,
     train: Sample,
@@ -69,7 +71,13 @@ def _kept(
     if trained.diverged:
         return Fit({}, {"selection": math.inf}, trained.history, "diverged", trained.seconds)
     scores = {"selection": trained.best["validation_loss"], "total_r2": 1 - trained.best["total_loss"]}
-    return Fit(identified(point, weights, train, device), scores, trained.history, "ok", trained.seconds)
+    kept = identified(point, weights, train, device)
+    if point.factor_forecast == "attention":
+        at_T = kept["months"].astype(np.int64) - int(kept["first"][0])
+        factors_TK = np.full((at_T[-1] + 1, point.factors), np.nan)
+        factors_TK[at_T] = kept["factors"]
+        kept = {**kept, **fit_next_factor(factors_TK, seed)}
+    return Fit(kept, scores, trained.history, "ok", trained.seconds)
 
 
 def identified(point: NeurIFSettings, weights: Weights, train: Sample, device: str = "cpu") -> Weights:

@@ -34,6 +34,15 @@ def test_neurif_passes_the_audit(tmp_path: Path) -> None:
     assert len(verdict.months) == 3
 
 
+def test_attention_along_realised_factors_passes_the_audit(tmp_path: Path) -> None:
+    models = [{**SETTINGS["models"][0], "factor_forecast": "attention"}]
+    windows = {**SETTINGS["windows"], "first_train_end": "2001-03"}  # months enough for it to learn from
+    settings = {**SETTINGS, "models": models, "windows": windows, "target": {"horizon": 1}}
+    experiment = Experiment.from_configuration(parse(yaml.safe_dump(settings), "audited.yaml"))
+    verdict = audit_experiment(experiment, CellStore(tmp_path / "cells"))
+    assert verdict.passed, verdict.describe()
+
+
 def fit_as_a_group(campaign: Campaign, inputs: Inputs) -> None:
     """Fit one worker's members and store them under the names of those that a group of two would have fitted."""
     while (pack := campaign.take()) is not None:
