@@ -67,12 +67,11 @@ def compare_quantiles(
     tau = forecasts[0].tau
     assert tau is not None
     loss_MN, zero_n = pinball(target_n - values_MN, tau), pinball(target_n, tau)
-    measured = {}
-    for (name, row), values_n, loss_n in zip(
-        _compared(panel, forecasts, loss_MN, rows, horizon).items(), values_MN, loss_MN, strict=True
-    ):
+    compared, measured = _compared(panel, forecasts, loss_MN, rows, horizon), {}
+    for forecast, values_n, loss_n in zip(forecasts, values_MN, loss_MN, strict=True):
+        row = compared[forecast.model]
         row["relative_aqe"] = row.pop("relative_rmse") ** 2
-        measured[name] = {
+        measured[forecast.model] = {
             **row,
             "observations": len(rows),
             "hit_rate": float(np.mean(target_n <= values_n)),
@@ -104,7 +103,7 @@ def _compared(
     rows: npt.NDArray[np.int64],
     horizon: int,
 ) -> dict[str, dict[str, Any]]:
-    """Each model's comparison by the monthly means of its losses, in the order of the forecasts."""
+    """Each model's comparison by the monthly means of its losses."""
     losses = pd.DataFrame(loss_MN.T, columns=[forecast.model for forecast in forecasts])
     compared = compare_losses(losses.groupby(panel.row_months[rows]).mean(), horizon=horizon)
     best = str(compared["mean_loss"].idxmin())

@@ -16,7 +16,7 @@ from factor_ray.data.sample import Sample
 from factor_ray.errors import InputError
 from factor_ray.models.base import Available, Fit, Hyperparameters, Weights, checked, free, require_known_targets, shape
 from factor_ray.models.estimator import Estimator
-from factor_ray.models.latent import Expected, LatentFitted
+from factor_ray.models.latent import LatentFitted
 
 
 class NeurIFSettings(Hyperparameters):
@@ -57,7 +57,7 @@ class NeurIFSettings(Hyperparameters):
     weight_decay: float = free(1e-4, "decoupled weight decay", ge=0)
     dropout: float = free(0.1, "probability of dropping a channel of what a block adds", ge=0, lt=1)
     gradient_clip: float = free(1.0, "largest Euclidean norm of a member's gradient", gt=0)
-    factor_forecast: Expected | Literal["attention"] = free(
+    factor_forecast: Literal["mean", "ewma", "ar1", "attention"] = free(
         "mean",
         "the next factor from those realised so far: their mean, one of falling weights, an AR(1), or causal attention "
         "along them, trained on the months of training and kept where the last fifth of these favours it",

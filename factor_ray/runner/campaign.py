@@ -196,9 +196,7 @@ class Campaign:
             self._advance(quest, quest.wanted)
 
     def fit(self, quest: Quest, request: Request) -> Fit:
-        """Return scores and history of what a search has asked for (weights stay in the store)."""
-        if quest.monthly is not None:
-            return Fit({}, {"selection": quest.monthly.scores([request])[request]})
+        """Return scores and history of a cell that a search has asked for; weights stay in the store."""
         return self._known[self._name(quest, request)]
 
     def seconds_left(self, planned: Mapping[str, int]) -> float | None:
