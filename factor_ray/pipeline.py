@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,8 @@ from factor_ray.shown_assets import require_shown_assets
 from factor_ray.within import require_within
 
 _MOST_SHARDS = 16
+_NEEDED_LATE = ("arch.bootstrap", "factor_ray.report")
+"""Modules that take a second to import, and that a run needs only once everything is fitted."""
 
 
 def run_experiment(experiment: Experiment) -> Run:
@@ -67,7 +72,10 @@ def run_experiment(experiment: Experiment) -> Run:
         tracker = Tracker(
             experiment.tracking, experiment.name, experiment.model_dump(mode="json", by_alias=True), run.path
         )
-        with cluster(experiment.compute) as machines, tracker:
+        with ExitStack() as held:
+            with _importing(*_NEEDED_LATE):  # Ray's start is mostly waiting
+                machines = held.enter_context(cluster(experiment.compute))
+            held.enter_context(tracker)
             inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
             run.write_description({**described, "preparation": inputs.panel.preparation})
             quests = stages.quests(experiment, inputs, digests)
@@ -97,9 +105,14 @@ def run_experiment(experiment: Experiment) -> Run:
             console.stage("forecasting and measuring")
             metrics = conclude(experiment, run, loaded, inputs, campaign, targets, console.warn)
             tracker.finish(metrics)
-        run.note_status(stage="done", planned=planned, reused=campaign.reused, fitted=campaign.fitted, started=started)
-        console.stage("writing the report")
-        _report(run, started, campaign)
+            run.note_status(
+                stage="done", planned=planned, reused=campaign.reused, fitted=campaign.fitted, started=started
+            )
+            console.stage("writing the report")
+            with ThreadPoolExecutor(1) as beside:
+                left = beside.submit(held.close)  # Ray's processes take a second to end
+                _report(run, started, campaign)
+            left.result()
     return run
 
 
@@ -174,6 +187,15 @@ def _what_looks_ahead(experiment: Experiment) -> list[str]:
     if experiment.search.selection == "global":
         found.append("search.selection is global: points were selected with validation scores of later windows.")
     return found
+
+
+@contextmanager
+def _importing(*modules: str) -> Iterator[None]:
+    """Import modules in another thread; what is done meanwhile should import next to nothing itself."""
+    with ThreadPoolExecutor(1) as beside:
+        imported = beside.submit(lambda: [import_module(module) for module in modules])
+        yield
+    imported.result()
 
 
 def _report(run: Run, started: float, campaign: Campaign) -> None:
