@@ -240,7 +240,10 @@ class ParquetPieces:
     def add(self, table: pa.Table) -> None:
         """Append a table; all have the first one's schema."""
         if self._writer is None:
-            self._writer = pa_parquet.ParquetWriter(self._buffer, table.schema, compression="zstd")
+            repeated = [field.name for field in table.schema if field.type != pa.float32()]
+            self._writer = pa_parquet.ParquetWriter(
+                self._buffer, table.schema, compression="zstd", use_dictionary=repeated
+            )
         self._writer.write_table(table)
 
     def content(self) -> bytes:
