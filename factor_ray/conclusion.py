@@ -89,8 +89,7 @@ def conclude(
     at_n = rows_kept(loaded.panel, inputs.panel)
     within = {name: inside_N[at_n] for name, inside_N in rows_within(loaded.panel, experiment.within).items()}
     earned_N, excess_N = next_returns(loaded.panel), excess_returns(loaded.panel, 1)
-    asset_N, _ = pd.factorize(inputs.panel.assets, sort=True)
-    conclusion = _Conclusion(experiment, inputs, earned_N[at_n], excess_N[at_n], within, asset_N)
+    conclusion = _Conclusion(experiment, inputs, earned_N[at_n], excess_N[at_n], within)
     for horizon in inputs.targets:
         benchmarks = stages.trivial_of(inputs.panel, inputs.targets[horizon], loaded.panel, targets[horizon], horizon)
         conclusion.add_market(horizon)
@@ -157,7 +156,6 @@ class _Conclusion:
     next_return_N: FloatArray
     next_excess_N: FloatArray
     within: Mapping[str, BoolArray]
-    asset_N: npt.NDArray[np.int64]
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     pieces: dict[str, ParquetPieces] = field(default_factory=dict)
     portfolios: list[pd.DataFrame] = field(default_factory=list)
@@ -286,7 +284,7 @@ class _Conclusion:
         target_N = self.inputs.targets[forecast.horizon]
         self._tell("quantiles", forecast_tables(self.inputs.panel, forecast, target_N))
         found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
-        measured = measure_quantiles(self.inputs.panel, forecast, target_N, self.asset_N)
+        measured = measure_quantiles(self.inputs.panel, forecast, target_N)
         found.setdefault(f"{forecast.tau:g}", {}).update(measured)
 
     def _tell(self, name: str, tables: Iterator[Any]) -> None:

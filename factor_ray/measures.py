@@ -16,13 +16,13 @@ from factor_ray.data.windows import Window
 from factor_ray.errors import InputError
 from factor_ray.evaluation import (
     consensus_statistics,
-    forecast_statistics,
     long_short,
     portfolio_means,
     return_statistics,
     sort_portfolios,
 )
-from factor_ray.evaluation.accuracy import pair_rows
+from factor_ray.evaluation.accuracy import monthly_ics, pair_rows
+from factor_ray.evaluation.forecasts import forecast_measures
 from factor_ray.evaluation.quantiles import quantile_measures
 from factor_ray.experiment import PortfolioSettings
 from factor_ray.tables import TOTAL, Forecast, formation_months
@@ -37,29 +37,27 @@ def measure_returns(
     panel: Panel, forecast: Forecast, returns_n: FloatArray, target_N: FloatArray, benchmark_N: FloatArray
 ) -> dict[str, Any]:
     """Return the accuracy of a forecast's ``returns`` or ``total``: under ``all``, and by calendar year."""
-    frame = _outcomes(panel, forecast, returns_n, target_N).assign(benchmark=benchmark_N[forecast.rows])
-    pooled = forecast_statistics(frame, by=["horizon"]).iloc[0].drop("horizon").to_dict()
-    yearly = forecast_statistics(frame, by=["horizon", "year"]).drop(columns="horizon")
-    return {"all": pooled, "by_year": {str(int(row.pop("year"))): row for row in yearly.to_dict("records")}}
+    rows = _outcomes(panel, forecast, returns_n, target_N)
+    benchmark_n = benchmark_N[forecast.rows].astype(np.float64)
+    pooled = pair_rows(rows, outcome="realized", name="forecasts")
+    yearly = pair_rows(rows, outcome="realized", name="forecasts", yearly=True)
+    ics = monthly_ics(yearly)  # those of the whole are the same months'
+    years = yearly.labels["year"]
+    whole = forecast_measures(pooled, ics.assign(group=0), [forecast.horizon], benchmark_n[pooled.known])
+    by_year = forecast_measures(yearly, ics, [forecast.horizon] * len(years), benchmark_n[yearly.known])
+    return {
+        "all": whole.iloc[0].to_dict(),
+        "by_year": {str(year): row for year, row in zip(years, by_year.to_dict("records"), strict=True)},
+    }
 
 
-def measure_quantiles(
-    panel: Panel, forecast: Forecast, target_N: FloatArray, asset_N: npt.NDArray[np.int64]
-) -> dict[str, Any]:
-    """Return how good one level of a quantile forecast was, by kind; ``total`` where there is one.
-
-    ``asset_N`` numbers the panel's assets in the order of their names: numbers are told apart faster than names.
-    """
+def measure_quantiles(panel: Panel, forecast: Forecast, target_N: FloatArray) -> dict[str, Any]:
+    """Return how good one level of a quantile forecast was, by kind; ``total`` where there is one."""
     found = {}
     for kind, values_n in ((forecast.kind, forecast.returns), (TOTAL, forecast.total)):
         if values_n is not None:
-            rows = {
-                "month": panel.row_months[forecast.rows],
-                "asset": asset_N[forecast.rows],
-                "prediction": values_n,
-                "realized": target_N[forecast.rows],
-            }
-            pairs = pair_rows(pd.DataFrame(rows), outcome="realized", name="quantiles")
+            rows = _outcomes(panel, forecast, values_n, target_N)
+            pairs = pair_rows(rows, outcome="realized", name="quantiles")
             measured = quantile_measures(pairs, np.array([forecast.tau]))
             found[kind] = {"tau": forecast.tau, **{name: float(value) for name, (value,) in measured.items()}}
     return found
@@ -68,9 +66,8 @@ def measure_quantiles(
 def _outcomes(panel: Panel, forecast: Forecast, values_n: FloatArray, target_N: FloatArray) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "month": formation_months(panel, forecast.rows),
-            "asset": panel.assets[forecast.rows],
-            "horizon": forecast.horizon,
+            "month": panel.row_months[forecast.rows],
+            "asset": panel.asset_codes[forecast.rows],
             "prediction": values_n,
             "realized": target_N[forecast.rows],
         }

@@ -17,7 +17,7 @@ from factor_ray.data.simulation import simulate
 from factor_ray.data.targets import excess_returns, next_returns
 from factor_ray.data.windows import Windows
 from factor_ray.errors import InputError
-from factor_ray.evaluation import quantile_statistics
+from factor_ray.evaluation import forecast_statistics, quantile_statistics
 from factor_ray.evaluation.quantile_groups import quantile_groups
 from factor_ray.experiment import PortfolioSettings
 from factor_ray.measures import (
@@ -81,6 +81,27 @@ def test_accuracy_is_that_of_the_definition_pooled_and_by_year(panel, forecast):
     by_year = errors.groupby("year")[["error", "zero"]].sum()
     known = {year: values["r2"] for year, values in found["by_year"].items() if values["observations"]}
     assert known == {str(year): pytest.approx(1 - total["error"] / total["zero"]) for year, total in by_year.iterrows()}
+
+
+def test_accuracy_is_what_the_statistics_of_the_written_table_say(panel, forecast):
+    target_N = excess_returns(panel, 3)
+    benchmark_N = trivial_forecasts(panel, target_N, 3)["historical_mean"]
+    table = pd.DataFrame(
+        {
+            "month": month_ends(panel.row_months[forecast.rows]),
+            "asset": panel.assets[forecast.rows],
+            "horizon": 3,
+            "prediction": forecast.returns,
+            "realized": target_N[forecast.rows],
+            "benchmark": benchmark_N[forecast.rows],
+        }
+    )
+    pooled = forecast_statistics(table, by=["horizon"]).iloc[0].drop("horizon").to_dict()
+    yearly = forecast_statistics(table, by=["horizon", "year"]).drop(columns="horizon").to_dict("records")
+    found = measure_returns(panel, forecast, forecast.returns, target_N, benchmark_N)
+    # As written: figures that are not known are equal there.
+    wanted = {"all": pooled, "by_year": {str(row.pop("year")): row for row in yearly}}
+    assert json.dumps(found) == json.dumps(wanted)
 
 
 def test_consensus_is_measured_where_analysts_spoke(panel, forecast):
@@ -223,8 +244,7 @@ def test_plain_is_what_json_holds():
 def test_quantiles_are_measured_as_the_public_statistics_measure_their_table(panel, forecast):
     target_N, tau = excess_returns(panel, 3), 0.05
     level = replace(forecast, returns=np.where(forecast.rows % 7, forecast.returns - 0.1, np.nan), tau=tau)
-    asset_N, _ = pd.factorize(panel.assets, sort=True)
-    found = measure_quantiles(panel, replace(level, total=forecast.returns), target_N, asset_N)
+    found = measure_quantiles(panel, replace(level, total=forecast.returns), target_N)
     for kind, values in (("predictive", level.returns), ("total", forecast.returns)):
         table = pd.DataFrame(
             {
@@ -242,4 +262,4 @@ def test_quantiles_are_measured_as_the_public_statistics_measure_their_table(pan
 def test_an_infinite_quantile_is_refused(panel, forecast):
     endless = replace(forecast, returns=np.full(len(forecast.rows), np.inf, dtype=np.float32), tau=0.5)
     with pytest.raises(InputError, match="'prediction' of the quantiles table must be finite"):
-        measure_quantiles(panel, endless, excess_returns(panel, 3), np.zeros(len(panel), dtype=np.int64))
+        measure_quantiles(panel, endless, excess_returns(panel, 3))

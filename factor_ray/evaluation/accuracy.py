@@ -86,8 +86,8 @@ def pair(table: pd.DataFrame, by: Sequence[str], *, outcome: str, name: str) -> 
     )
 
 
-def pair_rows(rows: pd.DataFrame, *, outcome: str, name: str) -> Pairs:
-    """Pair the rows of a panel as one group, without what :func:`pair` asks of a table that a user wrote.
+def pair_rows(rows: pd.DataFrame, *, outcome: str, name: str, yearly: bool = False) -> Pairs:
+    """Pair the rows of a panel, without what :func:`pair` asks of a table that a user wrote.
 
     Parameters
     ----------
@@ -96,6 +96,8 @@ def pair_rows(rows: pd.DataFrame, *, outcome: str, name: str) -> Pairs:
         and its ``outcome``.
     outcome, name : str
         The column of outcomes, and what the rows are called in messages.
+    yearly : bool
+        Whether each calendar year of ``month`` is a group, labelled ``year``; else all rows are one.
 
     Raises
     ------
@@ -104,13 +106,14 @@ def pair_rows(rows: pd.DataFrame, *, outcome: str, name: str) -> Pairs:
     """
     prediction, realized = numbers(rows, "prediction", name), numbers(rows, outcome, name)
     known = ~np.isnan(prediction) & ~np.isnan(realized)
-    group = np.zeros(len(rows), dtype=np.int64)
+    month = rows["month"].to_numpy(dtype=np.int64)
+    years, group = np.unique(month // 12 + 1970 if yearly else np.zeros_like(month), return_inverse=True)
     return Pairs(
-        labels=pd.DataFrame(index=pd.RangeIndex(1)),
+        labels=pd.DataFrame({"year": years} if yearly else {}, index=pd.RangeIndex(len(years))),
         every_group=group,
         known=known,
         group=group[known],
-        month=rows["month"].to_numpy(dtype=np.int64)[known],
+        month=month[known],
         asset=rows["asset"].to_numpy(dtype=np.int64)[known],
         prediction=prediction[known],
         outcome=realized[known],

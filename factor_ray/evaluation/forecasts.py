@@ -10,7 +10,7 @@ import pandas as pd
 from factor_ray.errors import InputError
 from factor_ray.evaluation.accuracy import Pairs, accuracy, monthly_ics, pair, r2
 from factor_ray.evaluation.newey_west import mean_test
-from factor_ray.evaluation.tables import numbers, require_columns
+from factor_ray.evaluation.tables import FloatArray, numbers, require_columns
 
 
 def forecast_statistics(forecasts: pd.DataFrame, *, by: Sequence[str] = ("model", "horizon")) -> pd.DataFrame:
@@ -51,11 +51,26 @@ def forecast_statistics(forecasts: pd.DataFrame, *, by: Sequence[str] = ("model"
     """
     pairs = pair(forecasts, by, outcome="realized", name="forecasts")
     horizons = _horizons(forecasts, pairs)
-    benchmark = np.full(len(pairs.outcome), np.nan)
+    benchmark = np.full(len(forecasts), np.nan)
     if "benchmark" in forecasts:
-        benchmark = numbers(forecasts, "benchmark", "forecasts")[pairs.known]
+        benchmark = numbers(forecasts, "benchmark", "forecasts")
+    measures = forecast_measures(pairs, monthly_ics(pairs), horizons, benchmark[pairs.known])
+    return pd.concat([pairs.labels, measures], axis="columns")
 
-    ics = monthly_ics(pairs)
+
+def forecast_measures(pairs: Pairs, ics: pd.DataFrame, horizons: Sequence[int], benchmark: FloatArray) -> pd.DataFrame:
+    """Return the measures of :func:`forecast_statistics`, one row for each group.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    ics : DataFrame
+        Of :func:`monthly_ics`.
+    horizons : sequence of int
+        Months, of each group.
+    benchmark : float array (N,)
+        NaN where there is none.
+    """
     tests = [mean_test(ics.loc[ics["group"] == group, "ic"], lags=h - 1) for group, h in enumerate(horizons)]
     statistics = accuracy(pairs).assign(
         r2_historical_mean=r2(pairs, benchmark),
@@ -66,7 +81,7 @@ def forecast_statistics(forecasts: pd.DataFrame, *, by: Sequence[str] = ("model"
     )
     order = ["r2", "r2_historical_mean", "rmse", "mae", "ic", "ic_t_statistic"]
     counts = ["observations", "assets", "months", "ic_months", "benchmark_observations", "skipped"]
-    return pd.concat([pairs.labels, statistics[order + counts]], axis="columns")
+    return statistics[order + counts]
 
 
 def consensus_statistics(

@@ -25,6 +25,7 @@ def test_shuffled_rows_and_columns_give_the_same_bytes(seed, named_assets):
     np.testing.assert_array_equal(one.characteristics, frame[["size", "momentum"]].to_numpy(np.float32))
     np.testing.assert_array_equal(one.consensus, frame[["feps"]].to_numpy(np.float32))
     assert one.assets.tolist() == frame["permno"].tolist()
+    assert one.asset_codes.tolist() == frame["permno"].rank(method="dense").sub(1).tolist()
 
 
 @given(st.integers(0, 10_000))
