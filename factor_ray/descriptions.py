@@ -14,12 +14,12 @@ import pandas as pd
 
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
-from factor_ray.models.base import Description, Fitted
+from factor_ray.models.base import Description, Fit, Fitted
 from factor_ray.models.quantile.hermite import basis_size, term_names
 from factor_ray.models.registry import model
 from factor_ray.runner.campaign import Quest
 from factor_ray.runner.cells import CellStore
-from factor_ray.runner.forecasting import fitted_members, read_fits
+from factor_ray.runner.forecasting import fitted_members
 from factor_ray.tables import selected_members
 
 # Axes: T months, K factors.
@@ -72,8 +72,12 @@ def first_fitted(quest: Quest, store: CellStore, window: int, variant: str) -> F
     """
     assert quest.selection is not None
     listed = selected_members(quest, quest.selection, window, variant, quest.members)
-    sound = next((member for member in listed if store.read(member.cell).status == "ok"), listed[0])
-    first = fitted_members(quest.model, [sound], read_fits(store, [sound]))[0]
+    fits: dict[str, Fit] = {}
+    for member in listed:
+        fits[member.cell] = store.read(member.cell)
+        if fits[member.cell].status == "ok":
+            break
+    first = fitted_members(quest.model, listed[: len(fits)], fits)[0]
     return model(quest.model).fitted(first.settings, first.weights)
 
 

@@ -1,9 +1,12 @@
 """How factors' coefficients on characteristics move from window to window, each window's factors aligned with the last.
 
-Axes: K factor, P characteristic.
+Axes: K factor, P characteristic, W window.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +15,8 @@ from scipy.optimize import linear_sum_assignment
 
 from factor_ray.data.months import month_ends
 from factor_ray.data.panel import Panel
-from factor_ray.descriptions import Described, described_in
+from factor_ray.data.windows import Window
+from factor_ray.descriptions import described_in
 from factor_ray.runner.campaign import Quest
 from factor_ray.runner.cells import CellStore
 
@@ -29,16 +33,18 @@ def window_loading_frame(quest: Quest, panel: Panel, store: CellStore) -> pd.Dat
     if len(quest.windows) < 2:
         return pd.DataFrame()
     known_KP: Array = np.zeros((0, len(panel.characteristic_names)))
-    frames = []
-    for number, window in enumerate(quest.windows):
+    keys: Mapping[str, Any] = {}
+    places, loadings = [], []
+    for number in range(len(quest.windows)):
         found = described_in(quest, store, number)
         if found is None or not found.description.loadings.size:
             return pd.DataFrame()
         places_K, loadings_KP = follow(known_KP, found.description.loadings[:, : known_KP.shape[1]])
         known_KP = _updated(known_KP, places_K, loadings_KP)
-        last = (window.validation or window.train)[1]
-        frames += _rows(found, panel, number, last, places_K, loadings_KP)
-    return pd.concat(frames, ignore_index=True)
+        keys, order_K = found.keys, np.argsort(places_K)
+        places.append(places_K[order_K])
+        loadings.append(loadings_KP[order_K])
+    return _frame(keys, quest.windows, panel.characteristic_names, places, loadings)
 
 
 def follow(known_KP: Array, loadings_KP: Array) -> tuple[npt.NDArray[np.intp], Array]:
@@ -81,23 +87,28 @@ def _updated(known_KP: Array, places_K: npt.NDArray[np.intp], loadings_KP: Array
     return updated_KP
 
 
-def _rows(
-    found: Described, panel: Panel, window: int, last: int, places_K: npt.NDArray[np.intp], loadings_KP: Array
-) -> list[pd.DataFrame]:
-    month = month_ends(np.array([last], dtype=np.int32)).astype("datetime64[ms]")[0]
-    return [
-        pd.DataFrame(
-            {
-                **found.keys,
-                "window": window + 1,
-                "month": month,
-                "factor": int(place) + 1,
-                "characteristic": panel.characteristic_names[: len(values_P)],
-                "coefficient": values_P,
-            }
-        )
-        for place, values_P in sorted(zip(places_K.tolist(), loadings_KP, strict=True), key=lambda pair: pair[0])
-    ]
+def _frame(
+    keys: Mapping[str, Any],
+    windows: Sequence[Window],
+    names: Sequence[str],
+    places: Sequence[npt.NDArray[np.intp]],
+    loadings: Sequence[Array],
+) -> pd.DataFrame:
+    """Lay the windows' factors in their places end to end, a row for each characteristic."""
+    loadings_FP = np.concatenate(loadings)  # F factors of all windows
+    factors, P = loadings_FP.shape
+    window_F = np.repeat(np.arange(len(windows)), [len(places_K) for places_K in places])
+    month_W = month_ends((window.validation or window.train)[1] for window in windows).astype("datetime64[ms]")
+    return pd.DataFrame(
+        {
+            **keys,
+            "window": np.repeat(window_F + 1, P),
+            "month": np.repeat(month_W[window_F], P),
+            "factor": np.repeat(np.concatenate(places) + 1, P),
+            "characteristic": np.tile(np.array(names[:P], dtype=object), factors),
+            "coefficient": loadings_FP.ravel(),
+        }
+    )
 
 
 def _unit(vectors_KP: Array) -> Array:
