@@ -55,15 +55,17 @@ def trivial_quantiles(
     dict of name to float32 array (L, n)
         ``zero``; ``historical_quantile``, the pooled quantile of all targets known at formation, NaN where none is.
     """
-    month_n = panel.row_months[rows]
-    pooled_Ln = np.full((len(taus), len(rows)), np.nan, dtype=np.float32)
-    for month in np.unique(month_n):
-        known = target_N[: panel.rows(int(panel.months[0]), int(month) - horizon).stop]
-        known = known[np.isfinite(known)]
+    months, at_n = np.unique(panel.row_months[rows], return_inverse=True)
+    rising = np.argsort(target_N)
+    rising = rising[np.isfinite(target_N[rising])]
+    quantile_LM = np.full((len(taus), len(months)), np.nan, dtype=np.float32)
+    for at, month in enumerate(months):
+        known = rising[rising < panel.rows(int(panel.months[0]), int(month) - horizon).stop]
         if len(known):
             # The least value at which the distribution function reaches tau: it minimises the pinball loss.
-            quantile_L = np.quantile(known, np.asarray(taus), method="inverted_cdf")
-            pooled_Ln[:, month_n == month] = quantile_L.astype(np.float32)[:, None]
+            least_L = np.maximum(np.ceil(np.asarray(taus) * len(known)) - 1, 0).astype(np.int64)
+            quantile_LM[:, at] = target_N[known[least_L]]
+    pooled_Ln = quantile_LM[:, at_n]
     return {"zero": np.zeros_like(pooled_Ln), "historical_quantile": pooled_Ln}
 
 
