@@ -86,6 +86,8 @@ def choose_characteristics(
 
 def rows_kept(panel: Panel, prepared: Panel) -> npt.NDArray[np.int64]:
     """Return the row of ``panel`` from which each row of ``prepared`` was made, int64 (n,)."""
+    if len(prepared) == len(panel):
+        return np.arange(len(panel))
     codes, labels = pd.factorize(panel.assets, sort=True)
     key_N = (panel.row_months - panel.months[0]).astype(np.int64) * len(labels) + codes
     own_n = pd.Index(labels).get_indexer(pd.Index(prepared.assets))

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class CellStore:
 
     def path(self, name: str) -> Path:
         """Return where a cell of that name is, or would be."""
-        return self.root / name[:2] / f"{name}.safetensors"
+        return self.root / f"{name[:2]}/{name}.safetensors"
 
     def has(self, name: str) -> bool:
         """Whether a cell of that name was stored."""
@@ -165,9 +166,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 def _checksum(header: str, weights: Mapping[str, npt.NDArray[Any]]) -> str:
     hashed = hashlib.blake2b(header.encode(), digest_size=16)
     for key in sorted(weights):
-        hashed.update(f"{key}{weights[key].dtype}{weights[key].shape}".encode())
+        hashed.update(f"{key}{_type_name(weights[key].dtype)}{weights[key].shape}".encode())
         hashed.update(np.ascontiguousarray(weights[key]).tobytes())
     return hashed.hexdigest()
+
+
+@cache
+def _type_name(dtype: np.dtype[Any]) -> str:
+    """Write a type as numpy does, which thinks about it each time."""
+    return str(dtype)
 
 
 def _written(value: float) -> float | str:
