@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-
-# The ipca package, an oracle, compiles longer than it computes. Numba asks once, and arch imports it too.
-os.environ["NUMBA_DISABLE_JIT"] = "1"
 
 import pytest
 from toy_model import Toy

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from interpreted_ipca import InstrumentedPCA
 
 from factor_ray.data.sample import History, Sample
 from factor_ray.errors import InputError
@@ -64,19 +65,14 @@ def test_planted_loadings_and_intercept_are_found(constant, alpha):
         np.testing.assert_allclose(found.weights["alpha"][:P], alpha_P, atol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def package():
-    return pytest.importorskip("ipca")
-
-
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_it_agrees_with_the_ipca_package(package, seed, intercept):
+def test_it_agrees_with_the_ipca_package(seed, intercept):
     sample, _, _ = market(seed, noise=0.3, alpha=0.02)
     _, found = fit(sample, intercept=intercept)
     known = np.isfinite(sample.y_N)
     x_NP, y_N, month_N = sample.x_NP[known].astype(float), sample.y_N[known].astype(float), sample.month_N[known]
-    oracle = package.InstrumentedPCA(n_factors=K, intercept=intercept, max_iter=10_000, iter_tol=1e-10)
+    oracle = InstrumentedPCA(n_factors=K, intercept=intercept, max_iter=10_000, iter_tol=1e-10)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         indices = np.column_stack([sample.history.asset_H[known], month_N])
         oracle = oracle.fit(X=x_NP, y=y_N, indices=indices, data_type="panel", quiet=True)

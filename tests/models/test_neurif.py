@@ -8,10 +8,10 @@ import io
 import subprocess
 import sys
 
-import ipca
 import numpy as np
 import pytest
 import torch
+from interpreted_ipca import InstrumentedPCA
 from neurif_market import GAMMA_IK, factor_of, market
 from pydantic import ValidationError
 
@@ -55,7 +55,7 @@ def oracle():
     x_nI = np.column_stack([TRAIN.x_NP, np.ones(len(TRAIN))])[known_N].astype(np.float64)
     y_n, month_n = TRAIN.y_N[known_N].astype(np.float64), TRAIN.month_N[known_N]
     indices = np.column_stack([TRAIN.history.asset_H[known_N], month_n])
-    regressor = ipca.InstrumentedPCA(n_factors=2, max_iter=10_000, iter_tol=1e-9)
+    regressor = InstrumentedPCA(n_factors=2, max_iter=10_000, iter_tol=1e-9)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         regressor = regressor.fit(X=x_nI, y=y_n, indices=indices, data_type="panel", quiet=True)
     gamma_IK, factor_KT = regressor.get_factors(label_ind=False)

@@ -107,12 +107,7 @@ def hermite_basis(x: npt.ArrayLike, order: int) -> Floats:
     if x_ND.ndim != 2:
         raise InputError(f"Characteristics must have two axes, assets and characteristics; got shape {x_ND.shape}")
     _check_sizes(x_ND.shape[1], order)
-    layout = _layout(x_ND.shape[1], order)
-    h_JDN = hermite_functions(np.ascontiguousarray(x_ND.T), order)
-    terms_PN = np.ones((len(layout.exponents_PD), len(x_ND)))
-    for block in layout.blocks:
-        terms_PN[block.terms] = terms_PN[block.parents] * h_JDN[block.exponent, block.characteristics]
-    return terms_PN.T
+    return _layout(x_ND.shape[1], order).products(hermite_functions(np.ascontiguousarray(x_ND.T), order)).T
 
 
 def term_names(characteristics: Sequence[str], order: int) -> list[str]:
@@ -134,17 +129,25 @@ def term_names(characteristics: Sequence[str], order: int) -> list[str]:
 
 
 def index_coefficients(theta: npt.ArrayLike, order: int) -> Floats:
-    """The coefficients a_jp(theta) of every term, (P,): those of degree j, at its slice, have unit length.
+    """The coefficients a_jp(theta) of every term, (P,) or (K, P): those of degree j, at its slice, have unit length.
+
+    Parameters
+    ----------
+    theta : array (D,) or (K, D)
+        One index, or several.
+    order : int
+        m.
 
     Raises
     ------
     InputError
-        If theta is not a vector of unit length (the expansion holds for no other), or order is below 1.
+        If a theta is not a vector of unit length (the expansion holds for no other), or order is below 1.
     """
-    theta_D = _unit_vector(theta, order)
-    layout = _layout(len(theta_D), order)
-    products: Floats = layout.multinomial_roots_P * np.prod(theta_D**layout.exponents_PD, axis=1)
-    return products
+    theta_KD = _unit_vectors(np.atleast_2d(np.asarray(theta, dtype=np.float64)), order)
+    layout = _layout(theta_KD.shape[1], order)
+    powers_JDK = theta_KD.T ** np.arange(order)[:, None, None]
+    coefficients_KP: Floats = layout.products(powers_JDK).T * layout.multinomial_roots_P
+    return coefficients_KP if np.ndim(theta) > 1 else coefficients_KP[0]
 
 
 def index_gradients(theta: npt.ArrayLike, order: int) -> Floats:
@@ -158,7 +161,7 @@ def index_gradients(theta: npt.ArrayLike, order: int) -> Floats:
     InputError
         If theta is not a vector of unit length, or order is below 1.
     """
-    theta_D = _unit_vector(theta, order)
+    theta_D = _unit_vectors(np.asarray(theta, dtype=np.float64)[None], order)[0]
     layout = _layout(len(theta_D), order)
     p_PD = layout.exponents_PD
     lowered_DPD = np.maximum(p_PD - np.eye(len(theta_D), dtype=np.intp)[:, None, :], 0)
@@ -183,6 +186,13 @@ class _Layout:
     multinomial_roots_P: Floats
     blocks: tuple[_Block, ...]
 
+    def products(self, factors_JDN: Floats) -> Floats:
+        """Of every term the product of its factors, (P, N), with those of each exponent and characteristic given."""
+        terms_PN = np.ones((len(self.exponents_PD), factors_JDN.shape[2]))
+        for block in self.blocks:
+            terms_PN[block.terms] = terms_PN[block.parents] * factors_JDN[block.exponent, block.characteristics]
+        return terms_PN
+
 
 @lru_cache(maxsize=64)
 def _layout(characteristics: int, order: int) -> _Layout:
@@ -202,12 +212,11 @@ def _layout(characteristics: int, order: int) -> _Layout:
     return _Layout(exponents_PD, roots_P, blocks)
 
 
-def _unit_vector(theta: npt.ArrayLike, order: int) -> Floats:
-    theta_D = np.asarray(theta, dtype=np.float64)
-    if theta_D.ndim != 1 or not abs(float(np.linalg.norm(theta_D)) - 1.0) < 1e-8:
-        raise InputError(f"theta must be a vector of unit length; got {theta_D!r}: divide it by its norm")
-    _check_sizes(len(theta_D), order)
-    return theta_D
+def _unit_vectors(theta_KD: Floats, order: int) -> Floats:
+    if theta_KD.ndim != 2 or not (np.abs(np.linalg.norm(theta_KD, axis=-1) - 1.0) < 1e-8).all():
+        raise InputError(f"theta must be a vector of unit length; got {theta_KD!r}: divide it by its norm")
+    _check_sizes(theta_KD.shape[1], order)
+    return theta_KD
 
 
 def _check_sizes(characteristics: int, order: int) -> None:

@@ -98,7 +98,7 @@ class QuantileFactors:
         Found by the projection, it is the part nearest to beta_k: the rest is orthogonal to it.
         """
         order = self.loading_coefficients.shape[1]
-        of_index_RP = np.array([index_coefficients(theta_D, order) for theta_D in self.thetas])
+        of_index_RP = index_coefficients(self.thetas, order)
         for degree, place in enumerate(degree_slices(self.thetas.shape[1], order)):
             of_index_RP[:, place] *= self.loading_coefficients[:, degree, None]
         return of_index_RP

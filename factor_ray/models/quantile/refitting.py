@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from factor_ray.models.quantile.small import ragged_quantile_regressions
+from factor_ray.models.quantile.exchange import NO_ROW
+from factor_ray.models.quantile.small import Problems, fit_problems
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,7 +32,7 @@ class RefittedLosses:
 
     def __init__(self, returns: Sequence[Floats], tau: float) -> None:
         self._returns, self._tau = returns, tau
-        self._residuals: dict[int, list[Floats]] = {}
+        self._rows: dict[int, npt.NDArray[np.int64]] = {}
 
     def of(self, loadings: Sequence[Floats], factors: Sequence[int]) -> dict[int, Floats]:
         """Return the losses (V,) with the first r of the loadings' factors, for every r.
@@ -48,10 +49,11 @@ class RefittedLosses:
         InputError
             If a month has fewer assets than factors.
         """
-        found, near = {}, None
+        problems = Problems.of(loadings, self._returns)
+        found, rows_VR = {}, np.empty((len(self._returns), 0), dtype=np.int64)
         for r in sorted(set(factors)):
-            problems = [(g_NR[:, :r], y_N) for g_NR, y_N in zip(loadings, self._returns, strict=True)]
-            fits = ragged_quantile_regressions(problems, self._tau, self._residuals.get(r, near))
-            near = [y_N - g_Nr @ f_r for (g_Nr, y_N), f_r in zip(problems, fits.coefficients, strict=True)]
-            self._residuals[r], found[r] = near, fits.objective
+            fewer = np.pad(rows_VR, ((0, 0), (0, r - rows_VR.shape[1])), constant_values=NO_ROW)
+            fits = fit_problems(problems.first(r), self._tau, self._rows.get(r, fewer))
+            self._rows[r] = rows_VR = fits.rows
+            found[r] = fits.objective
         return found

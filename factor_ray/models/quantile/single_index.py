@@ -72,7 +72,7 @@ def recover_indices(
     if rule not in ("projection", "pure_powers"):
         raise InputError(f"rule must be 'projection' or 'pure_powers'; got {rule!r}")
     if rule == "pure_powers":
-        thetas_KD = np.array([_unit(beta_P[1 : 1 + characteristics]) for beta_P in betas_KP])
+        thetas_KD = _unit(betas_KP[:, 1 : 1 + characteristics])
         return thetas_KD, np.array(
             [_from_pure_powers(beta_P, theta_D, order) for beta_P, theta_D in zip(betas_KP, thetas_KD, strict=True)]
         )
@@ -80,22 +80,22 @@ def recover_indices(
     varying_K = betas_KP[:, 1:].any(axis=1)
     if order > 2 and varying_K.any():
         directions_KD[varying_K] = nearest_indices(betas_KP[varying_K], characteristics, order)
-    thetas_KD = np.array([_unit(direction_D) for direction_D in directions_KD])
+    thetas_KD = _unit(directions_KD)
     return thetas_KD, _projected(betas_KP, thetas_KD, order)
 
 
-def _unit(direction_D: Floats) -> Floats:
+def _unit(directions_KD: Floats) -> Floats:
     """Unit length, first element positive; the first axis where there is no direction."""
-    norm = float(np.linalg.norm(direction_D))
-    if norm == 0.0:
-        return np.concatenate([np.ones(1), np.zeros(len(direction_D) - 1)])
-    return np.asarray(direction_D * (np.copysign(1.0, direction_D[0]) / norm), dtype=np.float64)
+    norm_K1 = np.sqrt(np.sum(directions_KD**2, axis=1, keepdims=True))
+    first_D = np.eye(directions_KD.shape[1])[0]
+    signed_KD = np.copysign(1.0, directions_KD[:, :1]) * directions_KD
+    return np.where(norm_K1 > 0.0, signed_KD / np.where(norm_K1 > 0.0, norm_K1, 1.0), first_D)
 
 
 def _projected(betas_KP: Floats, thetas_KD: Floats, order: int) -> Floats:
     """``b_j = a_j(theta)'beta_j``."""
     places = degree_slices(thetas_KD.shape[1], order)
-    products_KP = np.array([index_coefficients(theta_D, order) for theta_D in thetas_KD]) * betas_KP
+    products_KP = index_coefficients(thetas_KD, order) * betas_KP
     return np.stack([products_KP[:, place].sum(axis=1) for place in places], axis=1)
 
 

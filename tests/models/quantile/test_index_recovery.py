@@ -7,7 +7,6 @@ import pytest
 from scipy.optimize import minimize
 
 from factor_ray.models.quantile.hermite import basis_size, degree_slices, index_coefficients, index_gradients
-from factor_ray.models.quantile.index_ascent import nearest_indices
 from factor_ray.models.quantile.single_index import recover_index, recover_indices
 
 SIZES = [(14, 3, 30), (3, 3, 60), (5, 4, 25), (7, 5, 4), (2, 4, 40)]
@@ -90,10 +89,3 @@ def test_one_characteristic_is_its_own_index():
     thetas, b = recover_indices([[1.0, -2.0, 0.5]], 1, 3)
     np.testing.assert_allclose(thetas, [[1.0]])
     np.testing.assert_allclose(b, [[1.0, -2.0, 0.5]])
-
-
-def test_factors_beyond_a_block_are_treated_alike(monkeypatch):
-    betas = drawn_betas(4, 3, 20, 1.0)
-    whole = nearest_indices(betas, 4, 3)
-    monkeypatch.setattr("factor_ray.models.quantile.index_ascent.BLOCK_NUMBERS", 48)
-    np.testing.assert_array_equal(nearest_indices(betas, 4, 3), whole)
