@@ -5,7 +5,9 @@ Axes: T month, N asset, P term of the sieve, R factor, D characteristic, J degre
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -19,7 +21,7 @@ from factor_ray.models.by_month import ByMonth, CrossSection, Floats, Span
 from factor_ray.models.quantile.description import describe
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis
 from factor_ray.models.quantile.qcf import QuantileFactors, window_models
-from factor_ray.models.quantile.refitting import RefittedLosses
+from factor_ray.models.quantile.refitting import refitted_losses
 from factor_ray.models.quantile.single_index import Recovery
 from factor_ray.models.quantile.small import small_quantile_regressions
 from factor_ray.models.quantile.solver import quantile_regressions
@@ -137,27 +139,32 @@ class QCF(ByMonth):
         """Equation 10: the mean over validation months of their mean pinball loss, factors refitted to each.
 
         Fewer factors are the first of more: one decomposition and one set of loadings serve all points of one sieve
-        and ridge. From ridge to ridge these change little, and one's fits lead to the next one's.
+        and ridge. These groups share nothing, and the processors.
         """
         chosen = [checked(point, QCFSettings) for point in points]
         _require_validation(windows, months)
         judged = [(w, at) for w, span in enumerate(windows) for at in span.validation]
-        window_V = np.array([w for w, _ in judged])
-        returns = [months[at].y_N for _, at in judged]
-        refitted = {tau: RefittedLosses(returns, tau) for tau in dict.fromkeys(point.tau for point in chosen)}
+        window_V, returns = np.array([w for w, _ in judged]), [months[at].y_N for _, at in judged]
         groups: dict[tuple[QCFMonthSettings, Recovery], list[int]] = {}
-        for k in sorted(range(len(chosen)), key=lambda k: (chosen[k].order, chosen[k].ridge)):
-            groups.setdefault((cls.month_settings(chosen[k]), chosen[k].recovery), []).append(k)
-        losses = np.empty((len(chosen), len(windows)))
-        for (settings, _), places in groups.items():
-            largest = max((chosen[k] for k in places), key=lambda point: point.factors)
+        for k, point in enumerate(chosen):
+            groups.setdefault((cls.month_settings(point), point.recovery), []).append(k)
+
+        def losses_of(settings: QCFMonthSettings, alike: Sequence[QCFSettings]) -> dict[int, Floats]:
+            """The months' losses by number of factors."""
+            largest = max(alike, key=lambda point: point.factors)
             models = _models(largest, coefficients[settings], months, [span.train for span in windows])
             for _, at in judged:
                 _require_assets(months[at], largest.factors)
             loadings = [models[w].loadings(months[at].x_NP) for w, at in judged]
-            found = refitted[settings.tau].of(loadings, [chosen[k].factors for k in places])
-            for k in places:
-                losses[k] = np.bincount(window_V, found[chosen[k].factors]) / np.bincount(window_V)
+            return refitted_losses(loadings, returns, settings.tau, [point.factors for point in alike])
+
+        losses = np.empty((len(chosen), len(windows)))
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, len(groups))) as pool:
+            alike = [[chosen[k] for k in places] for places in groups.values()]
+            found = pool.map(losses_of, [settings for settings, _ in groups], alike)
+            for places, loss_of in zip(groups.values(), found, strict=True):
+                for k in places:
+                    losses[k] = np.bincount(window_V, loss_of[chosen[k].factors]) / np.bincount(window_V)
         return losses
 
     @classmethod
