@@ -5,7 +5,6 @@ Axes: T month, R factor, D characteristic, I point of an index, J degree.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from factor_ray.errors import InputError
 from factor_ray.models.base import Description
 from factor_ray.models.quantile.hermite import hermite_functions
 from factor_ray.models.quantile.index_tests import IndexInference
-from factor_ray.models.quantile.inference import index_inference
+from factor_ray.models.quantile.inference import covariances
 from factor_ray.models.quantile.months_bootstrap import bootstrap_indices
 from factor_ray.models.quantile.qcf import Month, QuantileFactors
 from factor_ray.models.quantile.single_index import Recovery
@@ -95,14 +94,14 @@ def _joint_p(inference: IndexInference) -> Floats:
 def _inference(
     model: QuantileFactors, samples: Sequence[Month], ridge: float, rule: Recovery, penalise_constant: bool
 ) -> IndexInference | None:
-    """None where residuals are too few for the density that standard errors need."""
-    with warnings.catch_warnings():
-        # Of factors that are nearly tied: the description holds their separation, of which the report warns.
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            return index_inference(model, samples, ridge, rule=rule, penalise_constant=penalise_constant)
-        except (InputError, np.linalg.LinAlgError):
-            return None
+    """None where residuals are too few for the density that standard errors need.
+
+    Of factors that are nearly tied the report warns, by their separation.
+    """
+    try:
+        return covariances(model, samples, ridge, rule=rule, penalise_constant=penalise_constant)
+    except (InputError, np.linalg.LinAlgError):
+        return None
 
 
 def _curves(model: QuantileFactors, points: Sequence[Floats]) -> list[Floats]:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.hermite import (
@@ -91,6 +91,28 @@ def index_inference(
     ----------
     Powell (1991); Koenker (2005, sections 3.4 and 4.10).
     """
+    found = covariances(model, months, ridge, rule=rule, penalise_constant=penalise_constant, bandwidth=bandwidth)
+    if found.separation.min() < TIE:
+        near = ", ".join(str(k) for k in np.flatnonzero(found.separation < TIE))
+        warnings.warn(
+            f"Factors {near} at level {model.tau} have nearly the same strength (down to "
+            f"{found.separation.min():.1f} standard errors apart): their rotation, and so inference on their indices, "
+            f"is unreliable; fewer factors or more months may separate them",
+            stacklevel=2,
+        )
+    return found
+
+
+def covariances(
+    model: QuantileFactors,
+    months: Sequence[Month],
+    ridge: float,
+    *,
+    rule: Recovery = "projection",
+    penalise_constant: bool = False,
+    bandwidth: float = 1.0,
+) -> IndexInference:
+    """:func:`index_inference` for who looks at ``separation`` himself: it warns of nothing."""
     if len(months) != len(model.factors):
         raise InputError(f"Inference needs the {len(model.factors)} months of estimation; got {len(months)}")
     if not bandwidth > 0.0:
@@ -111,14 +133,6 @@ def index_inference(
         sum_KK += half_KN @ half_KN.T
     variance_KK = sum_KK / len(months) ** 2
     separation_R = _separation(model, variance_KK[count:, count:])
-    if separation_R.min() < TIE:
-        near = ", ".join(str(k) for k in np.flatnonzero(separation_R < TIE))
-        warnings.warn(
-            f"Factors {near} at level {model.tau} have nearly the same strength (down to {separation_R.min():.1f} "
-            f"standard errors apart): their rotation, and so inference on their indices, is unreliable; fewer factors "
-            f"or more months may separate them",
-            stacklevel=2,
-        )
     variance_RSRS = variance_KK[:count, :count].reshape(factors, steps, factors, steps)
     loading_RJJ = np.array([variance_RSRS[k, width:, k, width:] for k in range(factors)])
     return IndexInference(model.thetas, variance_RSRS[:, :width, :, :width], loading_RJJ, separation_R)
@@ -170,7 +184,7 @@ def _scores(
     """A (K, N) matrix whose square is ``W Var(eta_t) W'``."""
     assets = len(e_N)
     nearest = min(RESIDUALS_A_TERM * len(penalty_P), assets // 3)
-    h = bandwidth * max(_bandwidth(e_N, tau), float(np.sort(np.abs(e_N))[nearest]))
+    h = bandwidth * max(_bandwidth(e_N, tau), float(np.partition(np.abs(e_N), nearest)[nearest]))
     near_NP = phi_NP[np.abs(e_N) <= h]
     phi_PP = near_NP.T @ near_NP / (2.0 * assets * h) + np.diag(penalty_P)
     try:
@@ -186,17 +200,14 @@ def _scores(
 
 def _bandwidth(e_N: Floats, tau: float) -> float:
     """Hall and Sheather's (1988) width in levels, made one in units of y by the residuals' robust scale."""
-    density = norm.pdf(norm.ppf(tau))
-    width = (
-        len(e_N) ** (-1 / 3)
-        * norm.ppf(0.975) ** (2 / 3)
-        * (1.5 * density**2 / (2.0 * norm.ppf(tau) ** 2 + 1.0)) ** (1 / 3)
-    )
+    quantile = ndtri(tau)
+    density = np.exp(-0.5 * quantile**2) / np.sqrt(2.0 * np.pi)
+    width = len(e_N) ** (-1 / 3) * ndtri(0.975) ** (2 / 3) * (1.5 * density**2 / (2.0 * quantile**2 + 1.0)) ** (1 / 3)
     while width >= min(tau, 1.0 - tau):
         width /= 2.0
     lower, upper = np.quantile(e_N, [0.25, 0.75])
     scale = min(float(np.std(e_N)), (upper - lower) / 1.349)
-    return float(scale * (norm.ppf(tau + width) - norm.ppf(tau - width)) / 2.0)
+    return float(scale * (ndtri(tau + width) - ndtri(tau - width)) / 2.0)
 
 
 def _separation(model: QuantileFactors, variance_RR: Floats) -> Floats:
