@@ -214,16 +214,18 @@ class _Past:
 
     def __init__(self) -> None:
         self._seen: dict[Point, list[float]] = {}
+        self._means: dict[Point, float] = {}
 
     def add(self, points: Sequence[Point], window: int, scores: Mapping[Request, float]) -> None:
         """Take the points' scores of the next window."""
         for point in points:
-            self._seen.setdefault(point, []).append(scores[Request(window, point, 0)])
+            seen = self._seen.setdefault(point, [])
+            seen.append(scores[Request(window, point, 0)])
+            self._means[point] = math.fsum(seen) / len(seen) if all(map(math.isfinite, seen)) else math.inf
 
     def mean(self, point: Point) -> float:
         """Mean over the windows in which the point was fitted; +inf where it failed in one."""
-        seen = self._seen[point]
-        return math.fsum(seen) / len(seen) if all(map(math.isfinite, seen)) else math.inf
+        return self._means[point]
 
     def ranked(self, points: Sequence[Point]) -> list[Point]:
         """Best first; a point that failed in the last window cannot forecast: it comes after all that can."""
