@@ -60,20 +60,23 @@ def solve_all(
         The interpolated rows, coefficients, and sums of losses with their gaps. An objective of NaN marks a problem
         without a proven optimum: its columns are nearly collinear, or ties led in circles.
     """
+    d_M = np.empty(len(y_M))
     for k in range(len(bounds) - 1):
         Xt_RN, y_N = Xt_RM[:, bounds[k] : bounds[k + 1]].copy(), y_M[bounds[k] : bounds[k + 1]]
         objective_K[k] = np.nan
         if not _independent(Xt_RN):
             continue
-        known = False
+        d_N, first = d_M[: len(y_N)], 1  # the attempt: 0 from the rows that are given, 1 from zero
         for r in range(len(Xt_RN)):
             rows_KR[k, r] = begin_KR[k, r]
-            known |= begin_KR[k, r] != NO_ROW
-        while True:
-            objective_K[k], gap_K[k] = _optimum(Xt_RN, y_N, tau, known, rows_KR[k], c_KR[k])
-            if not known or not np.isnan(objective_K[k]):
-                break
-            known = False
+            if begin_KR[k, r] != NO_ROW:
+                first = 0
+        for attempt in range(first, 2):
+            if _descend(Xt_RN, y_N, tau, rows_KR[k], d_N):
+                objective, gap, optimal, alone = _proof(Xt_RN, y_N, tau, rows_KR[k], d_N, c_KR[k])
+                if optimal and (alone or attempt == 1):
+                    objective_K[k], gap_K[k] = objective, gap
+                    break
             rows_KR[k, :] = NO_ROW
 
 
@@ -110,18 +113,6 @@ def _dot(one_N: Floats, other_N: Floats) -> float:
     for i in range(whole, len(one_N)):
         total += one_N[i] * other_N[i]
     return total
-
-
-@compiled
-def _optimum(Xt_RN: Floats, y_N: Floats, tau: float, only: bool, rows_R: Integers, c_R: Floats) -> tuple[float, float]:
-    """Find rows and coefficients; loss and gap, or NaN if they are not proven optimal, or the ``only`` optimum."""
-    d_N = np.empty(len(y_N))
-    if not _descend(Xt_RN, y_N, tau, rows_R, d_N):
-        return np.nan, np.nan
-    objective, gap, optimal, alone = _proof(Xt_RN, y_N, tau, rows_R, d_N, c_R)
-    if not optimal or (only and not alone):
-        return np.nan, np.nan
-    return objective, gap
 
 
 @compiled
