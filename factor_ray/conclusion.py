@@ -102,14 +102,15 @@ def conclude(
         for forecasts in zip(*quantiles, strict=True):
             conclusion.compare_level(forecasts, horizon)
         conclusion.ablate(horizon)
-        for quest in campaign.quests:
-            if quest.horizon == horizon:
+        for name in dict.fromkeys(quest.model for quest in campaign.quests):
+            quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
+            for quest in quests:
                 conclusion.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
-            if quest.horizon == horizon and quest.tau is not None:
-                conclusion.add_whole_sample(whole_sample(quest, inputs, campaign.store, warn))
-            elif quest.horizon == horizon:
-                conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
-                conclusion.add_description(described_of(quest, campaign.store))
+                if quest.tau is None:
+                    conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
+                    conclusion.add_description(described_of(quest, campaign.store))
+            fits = [whole_sample(quest, inputs, campaign.store, warn) for quest in quests if quest.tau is not None]
+            conclusion.add_whole_sample([fit for fit in fits if fit is not None])
     conclusion.write(run, campaign)
     return conclusion.metrics
 
@@ -199,12 +200,13 @@ class _Conclusion:
             self._add_quantile(forecast)
         return taken
 
-    def add_whole_sample(self, found: WholeSample | None) -> None:
-        """Take what a quantile model makes of the whole sample, where it says."""
-        if found is None:
-            return
-        self._add_quantile(found.fitted)
-        self.add_description(found.described)
+    def add_whole_sample(self, levels: Sequence[WholeSample]) -> None:
+        """Take what a quantile model makes of the whole sample at all levels; nothing where it does not say."""
+        for found in levels:
+            self._add_quantile(found.fitted)
+            self.add_description(found.described)
+        if fitted := [found.fitted for found in levels]:
+            self._measured(fitted[0].model, fitted[0].horizon)["crossing"] |= crossing(fitted)
 
     def add_loadings(self, loadings: Loadings | None) -> None:
         """Take a model's loadings on its factors, where it has any."""

@@ -85,7 +85,7 @@ def test_measures_stand_by_level_and_kind_with_crossing_beside_them(reference: R
     assert set(measured["quantiles"]) == {"0.1", "0.5", "0.9"}
     assert set(measured["quantiles"]["0.1"]) == {"in_sample", "predictive", "total"}
     assert measured["quantiles"]["0.5"]["in_sample"]["r2"] > 0
-    assert set(measured["crossing"]) == {"predictive", "total"}
+    assert set(measured["crossing"]) == {"in_sample", "predictive", "total"}
     assert reference.metrics["historical_quantile"]["1"]["quantiles"]["0.9"]["predictive"]["qhe"] < 0.1
 
 
