@@ -107,7 +107,7 @@ def pair_rows(rows: pd.DataFrame, *, outcome: str, name: str, yearly: bool = Fal
     prediction, realized = numbers(rows, "prediction", name), numbers(rows, outcome, name)
     known = ~np.isnan(prediction) & ~np.isnan(realized)
     month = rows["month"].to_numpy(dtype=np.int64)
-    years, group = np.unique(month // 12 + 1970 if yearly else np.zeros_like(month), return_inverse=True)
+    group, years = pd.factorize(month // 12 + 1970 if yearly else np.zeros_like(month), sort=True)
     return Pairs(
         labels=pd.DataFrame({"year": years} if yearly else {}, index=pd.RangeIndex(len(years))),
         every_group=group,
@@ -156,7 +156,7 @@ def monthly_ics(pairs: Pairs) -> pd.DataFrame:
     """
     first_month = pairs.month.min(initial=0)
     span = int(pairs.month.max(initial=0) - first_month) + 1
-    cells, cell = np.unique(pairs.group * span + pairs.month - first_month, return_inverse=True)
+    cell, cells = pd.factorize(pairs.group * span + pairs.month - first_month, sort=True)
     middle = (np.bincount(cell, minlength=len(cells)) + 1) / 2
     prediction = _ranks(pairs.prediction, cell) - middle[cell]
     outcome = _ranks(pairs.outcome, cell) - middle[cell]

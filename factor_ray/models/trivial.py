@@ -55,7 +55,7 @@ def trivial_quantiles(
     dict of name to float32 array (L, n)
         ``zero``; ``historical_quantile``, the pooled quantile of all targets known at formation, NaN where none is.
     """
-    months, at_n = np.unique(panel.row_months[rows], return_inverse=True)
+    at_n, months = pd.factorize(panel.row_months[rows])
     rising = np.argsort(target_N)
     rising = rising[np.isfinite(target_N[rising])]
     quantile_LM = np.full((len(taus), len(months)), np.nan, dtype=np.float32)
