@@ -32,8 +32,6 @@ class Contents:
     cost : mapping
         ``logs/cost.json``: ``seconds``, ``fitted``, ``reused``, and ``months``, those of models fitted month by month
         with ``model``, ``horizon``, ``cells``, ``seconds``; empty where the run was measured by hand.
-    cell_sizes : sequence of int
-        Bytes of each stored cell.
     directory : Path
         The run's own; tables that only some runs have are read from it when they are first asked for.
     audit : mapping or None
@@ -46,9 +44,13 @@ class Contents:
     coefficients: pd.DataFrame
     trials: pd.DataFrame
     cost: Mapping[str, Any]
-    cell_sizes: Sequence[int]
     directory: Path
     audit: Mapping[str, Any] | None = None
+
+    @cached_property
+    def cell_sizes(self) -> Sequence[int]:
+        """Bytes of each stored cell."""
+        return sorted(file.stat().st_size for file in (self.directory / "cells").rglob("*.safetensors"))
 
     @cached_property
     def factors(self) -> pd.DataFrame | None:
@@ -226,7 +228,6 @@ def read_contents(directory: Path) -> Contents:
         trials=_with_levels(pd.read_parquet(_existing(directory, "trials.parquet"))),
         cost=json.loads(_text(directory, "logs/cost.json")) if (directory / "logs" / "cost.json").is_file() else {},
         audit=json.loads(_text(directory, "audit.json")) if (directory / "audit.json").is_file() else None,
-        cell_sizes=sorted(file.stat().st_size for file in (directory / "cells").rglob("*.safetensors")),
         directory=directory,
     )
 

@@ -106,8 +106,7 @@ def draw(key: str, title: str, height: float, paint: Callable[[Canvas], None], n
         canvas = Canvas(figsize=(WIDTH, height), dpi=_DOTS)
         FigureCanvasSVG(canvas)
         paint(canvas)
-        # A canvas that knows its layout engine would be drawn twice, once to lay it out.
-        ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05).execute(canvas)
+        _lay_out(canvas)
         canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return Figure(key, title, _inline(buffer.getvalue(), key, title), notes)
 
@@ -209,6 +208,17 @@ def whole_axis(axes: Axes, *, axis: str = "x", most: int = 8) -> None:
     chosen = axes.yaxis if axis == "y" else axes.xaxis
     chosen.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
     chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+
+
+def _lay_out(canvas: Canvas) -> None:
+    """Place the axes; what takes no room of its own is left out, since to measure it all ticks are made again."""
+    for axes in canvas.axes:
+        axes.spines[:].set_in_layout(False)
+        for axis in (axes.xaxis, axes.yaxis):
+            if not axis.get_label_text():
+                axis.set_label_coords(0.0, 0.0)
+    # A canvas that knows its layout engine would be drawn twice, once to lay it out.
+    ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05).execute(canvas)
 
 
 def _inline(svg: str, key: str, title: str) -> str:
