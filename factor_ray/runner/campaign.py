@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -21,6 +22,7 @@ from factor_ray.runner.monthly import Month, MonthlyFits
 from factor_ray.runner.search import Request, Search, Selection
 
 _PACKS_OF_MONTHS = 4  # a slot: small enough to end together
+_WRITTEN_AT_ONCE = 8  # cells that nobody waits for one by one
 _LEAST_SECONDS = 1e-3  # of a cell: it is written and read, however quickly it is fitted
 
 
@@ -315,8 +317,10 @@ class Campaign:
             chosen = {window: point.settings for window, point in enumerate(points)}
             names = {window: quest.cells.name(window, settings, 0) for window, settings in chosen.items()}
             absent = {w: settings for w, settings in chosen.items() if self.store.find(names[w], self._warn) is None}
-            for window, fit in quest.monthly.fits(absent).items():
-                self.store.write(names[window], fit, quest.cells.identity(window, chosen[window], 0))
+            fits = quest.monthly.fits(absent)
+            identities = [quest.cells.identity(window, chosen[window], 0) for window in fits]
+            with ThreadPoolExecutor(_WRITTEN_AT_ONCE) as pool:  # writing is waiting for the disk
+                list(pool.map(self.store.write, [names[window] for window in fits], fits.values(), identities))
 
 
 def _pack(quest: Quest, window: int, requests: Mapping[str, Request]) -> Pack:

@@ -62,9 +62,8 @@ class MonthlyFits:
         On the first window its own months; for any later one all months, since what reached it will need them.
         """
         wanted: dict[Month, None] = {}
-        for first, settings in dict.fromkeys(
-            (r.window == 0, self._family.month_settings(r.point.settings)) for r in requests
-        ):
+        asked = dict.fromkeys((r.window == 0, r.point.settings) for r in requests)
+        for first, settings in dict.fromkeys((first, self._family.month_settings(point)) for first, point in asked):
             wanted |= dict.fromkeys((at, settings) for at in (self._spans[0].months if first else self._sections))
         return [month for month in wanted if month not in self._coefficients]
 

@@ -213,30 +213,32 @@ class _Past:
     """The scores of points in the windows so far, and what they say of them."""
 
     def __init__(self) -> None:
-        self._seen: dict[Point, list[float]] = {}
-        self._means: dict[Point, float] = {}
+        self._last: dict[Point, float] = {}
+        self._sums: dict[Point, float] = {}
+        self._counts: dict[Point, int] = {}
 
     def add(self, points: Sequence[Point], window: int, scores: Mapping[Request, float]) -> None:
         """Take the points' scores of the next window."""
         for point in points:
-            seen = self._seen.setdefault(point, [])
-            seen.append(scores[Request(window, point, 0)])
-            self._means[point] = math.fsum(seen) / len(seen) if all(map(math.isfinite, seen)) else math.inf
+            score = scores[Request(window, point, 0)]
+            self._last[point] = score
+            self._sums[point] = self._sums.get(point, 0.0) + (score if math.isfinite(score) else math.inf)
+            self._counts[point] = self._counts.get(point, 0) + 1
 
     def mean(self, point: Point) -> float:
         """Mean over the windows in which the point was fitted; +inf where it failed in one."""
-        return self._means[point]
+        return self._sums[point] / self._counts[point]
 
     def ranked(self, points: Sequence[Point]) -> list[Point]:
         """Best first; a point that failed in the last window cannot forecast: it comes after all that can."""
-        return sorted(points, key=lambda p: (not math.isfinite(self._seen[p][-1]), self.mean(p), p.number))
+        return sorted(points, key=lambda p: (not math.isfinite(self._last[p]), self.mean(p), p.number))
 
     def simplest(self, ranked: Sequence[Point], tolerance: float) -> Point:
         """Return the simplest of the points whose mean exceeds the first one's by no more than a share of it."""
         if not tolerance or not ranked[0].settings.simpler_by:
             return ranked[0]
         limit = self.mean(ranked[0]) * (1.0 + tolerance)
-        good = [point for point in ranked if math.isfinite(self._seen[point][-1]) and self.mean(point) <= limit]
+        good = [point for point in ranked if math.isfinite(self._last[point]) and self.mean(point) <= limit]
         return min(good, key=_complexity) if good else ranked[0]
 
 

@@ -175,8 +175,12 @@ class QCF(ByMonth):
         months: Mapping[int, CrossSection],
         windows: Sequence[Sequence[int]],
     ) -> list[Weights]:
-        """Steps 2 and 3 on each window's months."""
-        models = _models(checked(point, QCFSettings), coefficients, months, windows)
+        """Steps 2 and 3 on each window's months; the windows share the processors."""
+        settings, slots = checked(point, QCFSettings), min(os.cpu_count() or 1, len(windows))
+        shares = [windows[len(windows) * k // slots : len(windows) * (k + 1) // slots] for k in range(slots)]
+        with ThreadPoolExecutor(slots) as pool:
+            parts = list(pool.map(lambda share: _models(settings, coefficients, months, share), shares))
+        models = [model for part in parts for model in part]
         return [
             {
                 "factors": model.factors,
