@@ -72,17 +72,16 @@ def level_cells(canvas: Canvas, own: pd.DataFrame, *, sharey: bool = False) -> d
     """Return an axes for each level and factor, a level's factors in rows of four."""
     counts = _counts(own)
     columns = min(COLUMNS, max(counts.values()))
-    every = canvas.subplots(rows_of(own), columns, squeeze=False, sharey=sharey)
-    cells, row = {}, 0
+    grid = canvas.add_gridspec(rows_of(own), columns)
+    cells: dict[tuple[str, int], Axes] = {}
+    row = 0
     for level, count in counts.items():
-        for place in range(-(-count // columns) * columns):
-            axes = every[row + place // columns, place % columns]
-            if place < count:
-                cells[level, place + 1] = axes
-                name = f"τ = {level}, factor {place + 1}" if level else f"Factor {place + 1}"
-                axes.set_title(name, pad=4)
-            else:
-                axes.set_visible(False)
+        for place in range(count):
+            shared = next(iter(cells.values()), None) if sharey else None
+            axes = canvas.add_subplot(grid[row + place // columns, place % columns], sharey=shared)
+            axes.tick_params(labelleft=not sharey or place % columns == 0)
+            axes.set_title(f"τ = {level}, factor {place + 1}" if level else f"Factor {place + 1}", pad=4)
+            cells[level, place + 1] = axes
         row += -(-count // columns)
     return cells
 
