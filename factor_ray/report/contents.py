@@ -189,7 +189,8 @@ class Contents:
         file = self.directory / "quantiles.parquet"
         if not file.is_file():
             return None
-        table = pd.read_parquet(file, filters=list(wanted), read_dictionary=["asset"])
+        # Several threads would wait for each other for memory, longer than any of them reads.
+        table = pd.read_parquet(file, filters=list(wanted), read_dictionary=["asset"], use_threads=False)
         if isinstance(table["asset"].dtype, pd.CategoricalDtype):
             table["asset"] = table["asset"].cat.reorder_categories(sorted(table["asset"].cat.categories))
         return None if table.empty else table
