@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,27 +91,35 @@ def conclude(
     within = {name: inside_N[at_n] for name, inside_N in rows_within(loaded.panel, experiment.within).items()}
     earned_N, excess_N = next_returns(loaded.panel), excess_returns(loaded.panel, 1)
     conclusion = _Conclusion(experiment, inputs, earned_N[at_n], excess_N[at_n], within)
-    for horizon in inputs.targets:
-        benchmarks = stages.trivial_of(inputs.panel, inputs.targets[horizon], loaded.panel, targets[horizon], horizon)
-        conclusion.add_market(horizon)
-        compared = []
-        for forecast in _forecasts(experiment, loaded, inputs, campaign, horizon, benchmarks):
-            conclusion.add(forecast, benchmarks["historical_mean"])
-            compared += [forecast] * (forecast.returns is not None and forecast.model not in _NOT_COMPARED)
-        quantiles = [conclusion.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
-        conclusion.compare(compared, horizon)
-        for forecasts in zip(*quantiles, strict=True):
-            conclusion.compare_level(forecasts, horizon)
-        conclusion.ablate(horizon)
-        for name in dict.fromkeys(quest.model for quest in campaign.quests):
-            quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
-            for quest in quests:
-                conclusion.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
-                if quest.tau is None:
-                    conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
-                    conclusion.add_description(described_of(quest, campaign.store))
-            fits = [whole_sample(quest, inputs, campaign.store, warn) for quest in quests if quest.tau is not None]
-            conclusion.add_whole_sample([fit for fit in fits if fit is not None])
+    with ThreadPoolExecutor(1) as beside:  # estimates of the whole sample are made while forecasts are measured
+        whole = {
+            (quest.model, quest.key): beside.submit(whole_sample, quest, inputs, campaign.store, warn)
+            for quest in campaign.quests
+            if quest.tau is not None
+        }
+        for horizon in inputs.targets:
+            benchmarks = stages.trivial_of(
+                inputs.panel, inputs.targets[horizon], loaded.panel, targets[horizon], horizon
+            )
+            conclusion.add_market(horizon)
+            compared = []
+            for forecast in _forecasts(experiment, loaded, inputs, campaign, horizon, benchmarks):
+                conclusion.add(forecast, benchmarks["historical_mean"])
+                compared += [forecast] * (forecast.returns is not None and forecast.model not in _NOT_COMPARED)
+            quantiles = [conclusion.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
+            conclusion.compare(compared, horizon)
+            for forecasts in zip(*quantiles, strict=True):
+                conclusion.compare_level(forecasts, horizon)
+            conclusion.ablate(horizon)
+            for name in dict.fromkeys(quest.model for quest in campaign.quests):
+                quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
+                for quest in quests:
+                    conclusion.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
+                    if quest.tau is None:
+                        conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
+                        conclusion.add_description(described_of(quest, campaign.store))
+                fits = [whole[name, quest.key].result() for quest in quests if quest.tau is not None]
+                conclusion.add_whole_sample([fit for fit in fits if fit is not None])
     conclusion.write(run, campaign)
     return conclusion.metrics
 

@@ -79,12 +79,20 @@ class CellStore:
         WorkError
             If it cannot be read at all.
         """
+        try:
+            return self._read(name)
+        except FileNotFoundError as error:
+            raise WorkError(f"cell {self.path(name)} cannot be read: it is not there; `resume` fits it") from error
+
+    def _read(self, name: str) -> Fit:
         path = self.path(name)
         try:
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata()
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
             checksum, _, header = metadata[_KEY].partition(" ")
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise WorkError(f"cell {path} cannot be read ({error}): mend its permissions or its disk") from error
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -105,10 +113,10 @@ class CellStore:
 
         ``warn`` is told what was set aside, and where to.
         """
-        if not self.has(name):
-            return None
         try:
-            return self.read(name)
+            return self._read(name)
+        except FileNotFoundError:
+            return None
         except CorruptCellError as error:
             warn(f"{error}; the file was moved to {self.set_aside(name)}")
             return None

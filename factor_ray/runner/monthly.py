@@ -39,13 +39,13 @@ class MonthlyFits:
     def __init__(self, name: str, horizon: int, inputs: Inputs, digests: Digests) -> None:
         family = model(name)
         assert issubclass(family, ByMonth)
-        self._family, self._horizon, self._inputs, self._digests = family, horizon, inputs, digests
-        self._windows = inputs.windows[horizon]
+        self._family, self._windows = family, inputs.windows[horizon]
         spans = [span for window in self._windows for span in (window.train, window.validation) if span is not None]
         self._sections: dict[int, CrossSection] = {}
         for month in range(min(first for first, _ in spans), max(last for _, last in spans) + 1):
             if (section := inputs.cross_section(horizon, month)) is not None:
                 self._sections[month] = section
+        self._data = {month: digests.month(horizon, month) for month in self._sections}
         self._spans = [Span(self._known(window.train), self._known(window.validation)) for window in self._windows]
         self._names: dict[Month, str] = {}
         self._coefficients: dict[Month, Floats] = {}
@@ -79,7 +79,7 @@ class MonthlyFits:
         return {
             "model": self._family.name,
             "version": self._family.version,
-            "month": self._digests.month(self._horizon, at),
+            "month": self._data[at],
             "settings": settings.model_dump(mode="json"),
         }
 
