@@ -383,7 +383,7 @@ def _proof(
     gap = max(objective - bound + leak, 0.0)
     few = 0
     for i in range(rows):
-        few += abs(e_N[i]) <= _CLEAR * size / rows
+        few += abs(e_N[i]) <= _CLEAR * size / rows + _ROUNDING * summed
     optimal = widest <= 0.5 + OUTSIDE and gap <= _ROUNDING * summed
     return objective, gap, optimal, few == columns and widest < 0.5 - _CLEAR
 

@@ -21,7 +21,7 @@ from factor_ray.models.by_month import ByMonth, CrossSection, Floats, Span
 from factor_ray.models.quantile.description import describe
 from factor_ray.models.quantile.hermite import basis_size, hermite_basis
 from factor_ray.models.quantile.qcf import QuantileFactors, window_models
-from factor_ray.models.quantile.refitting import refitted_losses
+from factor_ray.models.quantile.refitting import JudgedMonths
 from factor_ray.models.quantile.single_index import Recovery
 from factor_ray.models.quantile.small import small_quantile_regressions
 from factor_ray.models.quantile.solver import quantile_regressions
@@ -144,7 +144,8 @@ class QCF(ByMonth):
         chosen = [checked(point, QCFSettings) for point in points]
         _require_validation(windows, months)
         judged = [(w, at) for w, span in enumerate(windows) for at in span.validation]
-        window_V, returns = np.array([w for w, _ in judged]), [months[at].y_N for _, at in judged]
+        window_V = np.array([w for w, _ in judged])
+        judging = JudgedMonths.of([(months[at].x_NP, months[at].y_N) for _, at in judged])
         groups: dict[tuple[QCFMonthSettings, Recovery], list[int]] = {}
         for k, point in enumerate(chosen):
             groups.setdefault((cls.month_settings(point), point.recovery), []).append(k)
@@ -155,8 +156,7 @@ class QCF(ByMonth):
             models = _models(largest, coefficients[settings], months, [span.train for span in windows])
             for _, at in judged:
                 _require_assets(months[at], largest.factors)
-            loadings = [models[w].loadings(months[at].x_NP) for w, at in judged]
-            return refitted_losses(loadings, returns, settings.tau, [point.factors for point in alike])
+            return judging.losses([models[w] for w, _ in judged], [point.factors for point in alike])
 
         losses = np.empty((len(chosen), len(windows)))
         with ThreadPoolExecutor(min(os.cpu_count() or 1, len(groups))) as pool:

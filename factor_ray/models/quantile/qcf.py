@@ -21,12 +21,14 @@ from factor_ray.models.quantile.hermite import (
     basis_size,
     degree_slices,
     hermite_basis,
-    hermite_functions,
     index_coefficients,
 )
+from factor_ray.models.quantile.loading_functions import index_loadings
 from factor_ray.models.quantile.single_index import Recovery, recover_indices
 from factor_ray.models.quantile.small import ragged_quantile_regressions
 from factor_ray.models.quantile.solver import quantile_regressions
+
+_DECOMPOSED_AT_ONCE = 64  # windows: their coefficients are copied side by side
 
 Floats = npt.NDArray[np.float64]
 Month = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -88,9 +90,8 @@ class QuantileFactors:
         x_ND = np.asarray(x, dtype=np.float64)
         if x_ND.ndim != 2 or x_ND.shape[1] != self.thetas.shape[1]:
             raise InputError(f"Characteristics must be assets x {self.thetas.shape[1]}; got shape {x_ND.shape}")
-        h_JNR = hermite_functions(x_ND @ self.thetas.T, self.loading_coefficients.shape[1])
-        loadings: Floats = np.einsum("jnr,rj->nr", h_JNR, self.loading_coefficients)
-        return loadings
+        bounds = np.array([0, len(x_ND)])
+        return index_loadings(x_ND, bounds, self.thetas[None], self.loading_coefficients[None]).T
 
     def of_index(self) -> Floats:
         """What of the betas one index for each factor explains, (R, P): ``b_kj a_j(theta_k)`` in the terms of degree j.
@@ -284,18 +285,25 @@ def window_models(
             )
     if not windows:
         return []
-    parts = [_factors_and_betas(C_TP[first:stop], factors) for first, stop in windows]
-    thetas_KD, b_KJ = recover_indices(np.concatenate([B_RP for _, B_RP in parts]), characteristics, order, rule)
-    return [
-        QuantileFactors(tau, F_TR, B_RP, thetas_KD[begin : begin + factors], b_KJ[begin : begin + factors])
-        for begin, (F_TR, B_RP) in zip(range(0, len(thetas_KD), factors), parts, strict=True)
-    ]
+    F, B_WRP = _factors_and_betas(C_TP, windows, factors)
+    thetas_KD, b_KJ = recover_indices(B_WRP.reshape(-1, size), characteristics, order, rule)
+    thetas_WRD, b_WRJ = thetas_KD.reshape(len(windows), factors, -1), b_KJ.reshape(len(windows), factors, -1)
+    return [QuantileFactors(tau, *parts) for parts in zip(F, B_WRP, thetas_WRD, b_WRJ, strict=True)]
 
 
-def _factors_and_betas(C_TP: Floats, factors: int) -> tuple[Floats, Floats]:
-    """Step 2."""
-    root = np.sqrt(len(C_TP))
-    left, singular, right = np.linalg.svd(C_TP, full_matrices=False)
-    sign_R = np.where(left.mean(axis=0) < 0.0, -1.0, 1.0)[:factors]
-    B_RP = (singular[:factors] * sign_R / root)[:, None] * right[:factors]
-    return root * left[:, :factors] * sign_R, B_RP
+def _factors_and_betas(C_TP: Floats, windows: Sequence[tuple[int, int]], factors: int) -> tuple[list[Floats], Floats]:
+    """Step 2: each window's factors, and their coefficients (W, R, P). Windows of one length are decomposed at once."""
+    F: list[Floats] = [np.empty(0)] * len(windows)
+    B_WRP = np.empty((len(windows), factors, C_TP.shape[1]))
+    length_W = np.array([stop - first for first, stop in windows])
+    for length in np.unique(length_W).tolist():
+        alike = np.flatnonzero(length_W == length)
+        for some in np.array_split(alike, -(-len(alike) // _DECOMPOSED_AT_ONCE)):
+            first_W = np.array([windows[w][0] for w in some])
+            left, singular, right = np.linalg.svd(C_TP[first_W[:, None] + np.arange(length)], full_matrices=False)
+            sign_WR = np.where(left[:, :, :factors].mean(axis=1) < 0.0, -1.0, 1.0)
+            F_WTR = np.sqrt(length) * left[:, :, :factors] * sign_WR[:, None]
+            B_WRP[some] = (singular[:, :factors] * sign_WR / np.sqrt(length))[:, :, None] * right[:, :factors]
+            for w, F_TR in zip(some.tolist(), F_WTR, strict=True):
+                F[w] = F_TR
+    return F, B_WRP

@@ -16,7 +16,7 @@ from factor_ray.errors import InputError
 from factor_ray.models.quantile.alignment import align
 from factor_ray.models.quantile.hermite import hermite_basis
 from factor_ray.models.quantile.qcf import Month, QuantileFactors, window_models
-from factor_ray.models.quantile.refitting import refitted_losses
+from factor_ray.models.quantile.refitting import JudgedMonths
 from factor_ray.models.quantile.single_index import Recovery
 from factor_ray.models.quantile.solver import quantile_regressions
 
@@ -160,13 +160,12 @@ def score_settings(
     place = {setting: number for number, setting in enumerate(settings)}
     losses_WC = np.empty((len(months) - first, len(settings)))
     characteristics = np.shape(months[0][0])[1]
-    returns = [np.asarray(y, dtype=np.float64) for _, y in months[first:]]
+    judging = JudgedMonths.of(months[first:])
     for (order, ridge), C_TP in sorted(coefficients.items(), key=lambda item: item[0]):
         # Not aligned with each other: the first r must be each window's strongest, whatever their order a month before.
         windows = _windows(first, len(months), window)
         models = window_models(C_TP, windows, tau, max(factors), characteristics, order, rule)
-        loadings = [model.loadings(x) for model, (x, _) in zip(models, months[first:], strict=True)]
-        for r, loss_W in refitted_losses(loadings, returns, tau, factors).items():
+        for r, loss_W in judging.losses(models, factors).items():
             losses_WC[:, place[Setting(r, order, ridge)]] = loss_W
     return Scores(tuple(settings), np.arange(first, len(months)), losses_WC)
 
