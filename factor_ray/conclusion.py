@@ -91,6 +91,7 @@ def conclude(
     within = {name: inside_N[at_n] for name, inside_N in rows_within(loaded.panel, experiment.within).items()}
     earned_N, excess_N = next_returns(loaded.panel), excess_returns(loaded.panel, 1)
     conclusion = _Conclusion(experiment, inputs, earned_N[at_n], excess_N[at_n], within)
+    forecasts_means = not campaign.quests or any(quest.tau is None for quest in campaign.quests)
     with ThreadPoolExecutor(1) as beside:  # estimates of the whole sample are made while forecasts are measured
         whole = {
             (quest.model, quest.key): beside.submit(whole_sample, quest, inputs, campaign.store, warn)
@@ -98,19 +99,11 @@ def conclude(
             if quest.tau is not None
         }
         for horizon in inputs.targets:
-            benchmarks = stages.trivial_of(
-                inputs.panel, inputs.targets[horizon], loaded.panel, targets[horizon], horizon
-            )
-            conclusion.add_market(horizon)
-            compared = []
-            for forecast in _forecasts(experiment, loaded, inputs, campaign, horizon, benchmarks):
-                conclusion.add(forecast, benchmarks["historical_mean"])
-                compared += [forecast] * (forecast.returns is not None and forecast.model not in _NOT_COMPARED)
+            if forecasts_means:
+                _add_means(conclusion, loaded, campaign, horizon, targets[horizon])
             quantiles = [conclusion.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
-            conclusion.compare(compared, horizon)
             for forecasts in zip(*quantiles, strict=True):
                 conclusion.compare_level(forecasts, horizon)
-            conclusion.ablate(horizon)
             for name in dict.fromkeys(quest.model for quest in campaign.quests):
                 quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
                 for quest in quests:
@@ -128,6 +121,19 @@ def tested_rows(inputs: Inputs, horizon: int) -> npt.NDArray[np.int64]:
     """Return the rows of all test months of a horizon, in order."""
     spans = [inputs.panel.rows(*window.test) for window in inputs.windows[horizon]]
     return np.concatenate([np.arange(span.start, span.stop) for span in spans])
+
+
+def _add_means(conclusion: _Conclusion, loaded: Loaded, campaign: Campaign, horizon: int, target_N: FloatArray) -> None:
+    """Take a horizon's forecasts of mean returns, with the market and the trivial forecasts that they are held to."""
+    inputs = conclusion.inputs
+    benchmarks = stages.trivial_of(inputs.panel, inputs.targets[horizon], loaded.panel, target_N, horizon)
+    conclusion.add_market(horizon)
+    compared = []
+    for forecast in _forecasts(conclusion.experiment, loaded, inputs, campaign, horizon, benchmarks):
+        conclusion.add(forecast, benchmarks["historical_mean"])
+        compared += [forecast] * (forecast.returns is not None and forecast.model not in _NOT_COMPARED)
+    conclusion.compare(compared, horizon)
+    conclusion.ablate(horizon)
 
 
 def _forecasts(
@@ -269,8 +275,9 @@ class _Conclusion:
         yield "trials", parquet(trials_frame(campaign))
         for name, pieces in self.pieces.items():
             yield name, pieces.content()
-        yield "portfolios", parquet(pd.concat(self.portfolios, ignore_index=True))
-        yield "coefficients", parquet(pd.concat(self.coefficients, ignore_index=True))
+        if self.portfolios:
+            yield "portfolios", parquet(pd.concat(self.portfolios, ignore_index=True))
+            yield "coefficients", parquet(pd.concat(self.coefficients, ignore_index=True))
         if self.described:
             panel = self.inputs.panel
             yield "factors", parquet(factor_frame(panel, self.described))

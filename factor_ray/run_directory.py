@@ -52,9 +52,9 @@ class Run:
     Attributes
     ----------
     path : Path
-        Holds ``experiment.yaml``, ``forecasts.parquet``, ``consensus.parquet``, ``trials.parquet``,
-        ``portfolios.parquet``, ``coefficients.parquet``, ``metrics.json``, ``selection.json``, ``report.html``,
-        ``cells/``, ``wandb/`` and ``logs/``; with quantiles ``quantiles.parquet``; with factor models
+        Holds ``experiment.yaml``, ``trials.parquet``, ``metrics.json``, ``selection.json``, ``report.html``,
+        ``cells/``, ``wandb/`` and ``logs/``; with forecasts of means ``forecasts.parquet``, ``consensus.parquet``,
+        ``portfolios.parquet`` and ``coefficients.parquet``; with quantiles ``quantiles.parquet``; with factor models
         ``factors.parquet``, ``loadings.parquet``, ``curves.parquet``, ``terms.parquet``,
         ``window_loadings.parquet``, ``correlations.parquet`` (with macro series) and ``loading_portfolios.parquet``;
         after a refit ``live.json``.
@@ -146,6 +146,9 @@ class Run:
         InputError
             If the run has no such table (yet).
         """
+        if (self.path / "metrics.json").is_file() and not (self.path / f"{name}.parquet").is_file():
+            found = sorted(file.stem for file in self.path.glob("*.parquet"))
+            raise InputError(f"{self.path} has no table {name!r}: its models make {', '.join(found)}")
         return pd.read_parquet(self._existing(f"{name}.parquet"))
 
     def status(self) -> dict[str, Any]:

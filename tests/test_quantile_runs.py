@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from factor_ray.data.quantile_simulation import quantile_panel
+from factor_ray.errors import InputError
 from factor_ray.experiment import Experiment
 from factor_ray.levels import crossing, rearranged
 from factor_ray.live import predict, refit
@@ -22,7 +23,7 @@ from factor_ray.tables import Forecast
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, from threads and sockets that it leaves to the collector
 
 MONTHS, TAUS = 22, [0.1, 0.5, 0.9]
-TABLES = ("quantiles", "factors", "loadings", "curves", "forecasts")
+TABLES = ("quantiles", "factors", "loadings", "curves")
 
 
 def config(folder: Path, name: str = "quantiles") -> Path:
@@ -78,6 +79,13 @@ def test_the_tables_hold_every_level_and_kind(reference: Run) -> None:
     assert (tested["min"] == pd.Timestamp("2001-02-28")).all()
     own = quantiles[quantiles["kind"] == "in_sample"]["month"]
     assert (own.min(), own.max()) == (pd.Timestamp("2000-02-29"), pd.Timestamp("2001-09-30"))
+
+
+def test_nothing_of_means_is_in_a_run_of_quantiles_alone(reference: Run) -> None:
+    assert list(reference.metrics) == ["qcf", "qfm", "zero", "historical_quantile"]
+    assert not [name for name in ("forecasts", "portfolios") if (reference.path / f"{name}.parquet").exists()]
+    with pytest.raises(InputError, match="no table 'forecasts': its models make curves, factors, loadings, q"):
+        reference.table("forecasts")
 
 
 def test_measures_stand_by_level_and_kind_with_crossing_beside_them(reference: Run) -> None:

@@ -27,8 +27,8 @@ class Contents:
         ``experiment.yaml``.
     metrics : mapping
         ``metrics.json``: model, then horizon (text), then measures.
-    portfolios, coefficients, trials : DataFrame
-        The run's tables; see :mod:`factor_ray.tables` for the columns.
+    trials : DataFrame
+        The run's fits; see :mod:`factor_ray.tables` for the columns.
     cost : mapping
         ``logs/cost.json``: ``seconds``, ``fitted``, ``reused``, and ``months``, those of models fitted month by month
         with ``model``, ``horizon``, ``cells``, ``seconds``; empty where the run was measured by hand.
@@ -40,8 +40,6 @@ class Contents:
 
     description: Mapping[str, Any]
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    portfolios: pd.DataFrame
-    coefficients: pd.DataFrame
     trials: pd.DataFrame
     cost: Mapping[str, Any]
     directory: Path
@@ -51,6 +49,16 @@ class Contents:
     def cell_sizes(self) -> Sequence[int]:
         """Bytes of each stored cell."""
         return sorted(file.stat().st_size for file in (self.directory / "cells").rglob("*.safetensors"))
+
+    @cached_property
+    def portfolios(self) -> pd.DataFrame:
+        """``portfolios.parquet``, of runs that forecast means."""
+        return pd.read_parquet(_existing(self.directory, "portfolios.parquet"))
+
+    @cached_property
+    def coefficients(self) -> pd.DataFrame:
+        """``coefficients.parquet``, of runs that forecast means."""
+        return pd.read_parquet(_existing(self.directory, "coefficients.parquet"))
 
     @cached_property
     def factors(self) -> pd.DataFrame | None:
@@ -89,7 +97,7 @@ class Contents:
 
     @cached_property
     def forecasts_means(self) -> bool:
-        """Whether some model forecasts returns or the consensus; trivial forecasts stand in every run."""
+        """Whether some model forecasts returns or the consensus; trivial forecasts of means stand beside these."""
         return any(self.models(h, part) for h in self.horizons for part in ("returns", "consensus"))
 
     def labels(self, horizon: int, part: str = "returns") -> list[Label]:
@@ -224,8 +232,6 @@ def read_contents(directory: Path) -> Contents:
     return Contents(
         description=read_yaml(_text(directory, "experiment.yaml")),
         metrics=Run(directory).metrics,
-        portfolios=pd.read_parquet(_existing(directory, "portfolios.parquet")),
-        coefficients=pd.read_parquet(_existing(directory, "coefficients.parquet")),
         trials=_with_levels(pd.read_parquet(_existing(directory, "trials.parquet"))),
         cost=json.loads(_text(directory, "logs/cost.json")) if (directory / "logs" / "cost.json").is_file() else {},
         audit=json.loads(_text(directory, "audit.json")) if (directory / "audit.json").is_file() else None,
