@@ -26,6 +26,7 @@ from factor_ray.data.settings import AnySimulatedData
 from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment
 from factor_ray.measures import portfolio_weights, require_portfolios
+from factor_ray.models.quantile.compiled import load_compiler
 from factor_ray.run_directory import Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
@@ -73,7 +74,7 @@ def run_experiment(experiment: Experiment) -> Run:
             experiment.tracking, experiment.name, experiment.model_dump(mode="json", by_alias=True), run.path
         )
         with ExitStack() as held:
-            with _importing(*_NEEDED_LATE):  # Ray's start is mostly waiting
+            with _loading_late_needs(experiment):  # Ray's start is mostly waiting
                 machines = held.enter_context(cluster(experiment.compute))
             held.enter_context(tracker)
             inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
@@ -190,12 +191,19 @@ def _what_looks_ahead(experiment: Experiment) -> list[str]:
 
 
 @contextmanager
-def _importing(*modules: str) -> Iterator[None]:
+def _loading_late_needs(experiment: Experiment) -> Iterator[None]:
     """Import modules in another thread; what is done meanwhile should import next to nothing itself."""
+
+    def load_all() -> None:
+        for module in _NEEDED_LATE:
+            import_module(module)
+        if experiment.target.quantiles:
+            load_compiler()
+
     with ThreadPoolExecutor(1) as beside:
-        imported = beside.submit(lambda: [import_module(module) for module in modules])
+        loaded = beside.submit(load_all)
         yield
-    imported.result()
+    loaded.result()
 
 
 def _report(run: Run, started: float, campaign: Campaign) -> None:

@@ -18,3 +18,13 @@ def compiled(function: AnyFunction) -> AnyFunction:
     call others of its own file alone: kept code is made again when its file changes, and at no other time.
     """
     return cast(AnyFunction, njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def load_compiler() -> None:
+    """Load what the first call of any compiled function needs; it takes a quarter of a second."""
+    _nothing()
+
+
+@compiled
+def _nothing() -> None:
+    return
