@@ -42,7 +42,7 @@ class CellStore:
 
     def path(self, name: str) -> Path:
         """Return where a cell of that name is, or would be."""
-        return self.root / f"{name[:2]}/{name}.safetensors"
+        return Path(self._file(name))
 
     def has(self, name: str) -> bool:
         """Whether a cell of that name was stored."""
@@ -84,8 +84,11 @@ class CellStore:
         except FileNotFoundError as error:
             raise WorkError(f"cell {self.path(name)} cannot be read: it is not there; `resume` fits it") from error
 
+    def _file(self, name: str) -> str:
+        return f"{self.root}/{name[:2]}/{name}.safetensors"
+
     def _read(self, name: str) -> Fit:
-        path = self.path(name)
+        path = self._file(name)  # searches read thousands of cells: a Path would take longer than its file's header
         try:
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata()

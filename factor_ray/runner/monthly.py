@@ -6,6 +6,7 @@ windows at once; of these only the weights that a search has selected are stored
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,8 +49,8 @@ class MonthlyFits:
         self._data = {month: digests.month(horizon, month) for month in self._sections}
         self._spans = [Span(self._known(window.train), self._known(window.validation)) for window in self._windows]
         self._names: dict[Month, str] = {}
-        self._coefficients: dict[Month, Floats] = {}
-        self._scores: dict[tuple[Hyperparameters, int], float] = {}
+        self._coefficients: defaultdict[Hyperparameters, dict[int, Floats]] = defaultdict(dict)
+        self._losses: defaultdict[Hyperparameters, dict[int, float]] = defaultdict(dict)
 
     @property
     def months(self) -> list[int]:
@@ -65,7 +66,7 @@ class MonthlyFits:
         asked = dict.fromkeys((r.window == 0, r.point.settings) for r in requests)
         for first, settings in dict.fromkeys((first, self._family.month_settings(point)) for first, point in asked):
             wanted |= dict.fromkeys((at, settings) for at in (self._spans[0].months if first else self._sections))
-        return [month for month in wanted if month not in self._coefficients]
+        return [(at, settings) for at, settings in wanted if at not in self._coefficients[settings]]
 
     def name(self, month: Month) -> str:
         """Return the name of a month's cell."""
@@ -85,7 +86,8 @@ class MonthlyFits:
 
     def take(self, month: Month, cell: Fit) -> None:
         """Take a month's coefficients from its cell."""
-        self._coefficients[month] = np.asarray(cell.weights["coefficients"], dtype=np.float64)
+        at, settings = month
+        self._coefficients[settings][at] = np.asarray(cell.weights["coefficients"], dtype=np.float64)
 
     def scores(self, requests: Sequence[Request]) -> dict[Request, float]:
         """Return validation losses; nothing that they need is missing.
@@ -99,41 +101,37 @@ class MonthlyFits:
         """
         todo: dict[bool, dict[Hyperparameters, None]] = {}
         for request in requests:
-            settings = request.point.settings
-            if (settings, request.window) not in self._scores:
-                todo.setdefault(request.window == 0, {})[settings] = None
+            if request.window not in self._losses[request.point.settings]:
+                todo.setdefault(request.window == 0, {})[request.point.settings] = None
         for first, points in todo.items():
             windows = range(1) if first else range(len(self._spans))
             coefficients = {
-                settings: self._of(settings) for settings in dict.fromkeys(map(self._family.month_settings, points))
+                settings: self._coefficients[settings]
+                for settings in dict.fromkeys(map(self._family.month_settings, points))
             }
             losses = self._family.window_losses(
                 list(points), coefficients, self._sections, [self._spans[w] for w in windows]
             )
             for point, loss_W in zip(points, losses.tolist(), strict=True):
-                self._scores |= {(point, w): loss for w, loss in zip(windows, loss_W, strict=True)}
-        return {request: self._scores[request.point.settings, request.window] for request in requests}
+                self._losses[point] |= zip(windows, loss_W, strict=True)
+        return {request: self._losses[request.point.settings][request.window] for request in requests}
 
     def fits(self, points: Mapping[int, Hyperparameters]) -> dict[int, Fit]:
         """Return the fits of points that were selected, by window; nothing that they need is missing."""
         found: dict[int, Fit] = {}
         for point in dict.fromkeys(points.values()):
             windows = [w for w, chosen in points.items() if chosen == point]
-            coefficients = self._of(self._family.month_settings(point))
+            coefficients = self._coefficients[self._family.month_settings(point)]
             months = [self._spans[w].months for w in windows]
             weights = self._family.window_weights(point, coefficients, self._sections, months)
             for w, each in zip(windows, weights, strict=True):
-                found[w] = Fit(each, {"selection": self._scores[point, w]})
+                found[w] = Fit(each, {"selection": self._losses[point][w]})
         return found
 
     def describe(self, point: Hyperparameters) -> tuple[Description, dict[int, Floats]]:
         """Return what a selected point's estimate from all months is made of, and its fitted values by month."""
-        coefficients = self._of(self._family.month_settings(point))
+        coefficients = self._coefficients[self._family.month_settings(point)]
         return self._family.describe_months(point, coefficients, self._sections)
 
     def _known(self, months: tuple[int, int] | None) -> list[int]:
         return [] if months is None else [at for at in range(months[0], months[1] + 1) if at in self._sections]
-
-    def _of(self, settings: Hyperparameters) -> dict[int, Floats]:
-        """Coefficients under some settings, by month."""
-        return {at: self._coefficients[at, settings] for at in self._sections if (at, settings) in self._coefficients}
