@@ -160,8 +160,7 @@ class Campaign:
         self.reused = self.fitted = 0
         self.months: dict[tuple[str, int], dict[str, float]] = {}
         """By model and horizon the months' cells that searches have read, and the seconds that each took to fit."""
-        for quest in self.quests:
-            self._advance(quest, None)
+        self._advance_all([(quest, None) for quest in self.quests])
 
     @property
     def finished(self) -> bool:
@@ -182,7 +181,7 @@ class Campaign:
         InputError
             If months do not suffice for what a search asks of them.
         """
-        ready: list[Quest] = []
+        ready: list[tuple[Quest, list[Request] | None]] = []
         for name in pack.cells:
             fit = self.store.read(name)
             self._known[name] = fit if isinstance(pack, MonthPack) else _light(fit)
@@ -193,9 +192,8 @@ class Campaign:
             for quest in self._pending.pop(name, []):
                 quest.missing.discard(name)
                 if not quest.missing:
-                    ready.append(quest)
-        for quest in ready:
-            self._advance(quest, quest.wanted)
+                    ready.append((quest, quest.wanted))
+        self._advance_all(ready)
 
     def fit(self, quest: Quest, request: Request) -> Fit:
         """Return scores and history of a cell that a search has asked for; weights stay in the store."""
@@ -220,6 +218,17 @@ class Campaign:
             left += max(planned[name] - pace.there, 0) * each
         return (monotonic() - self._started) * left / spent
 
+    def _advance_all(self, ready: Sequence[tuple[Quest, list[Request] | None]]) -> None:
+        """Advance searches with the scores that they asked for; what one selects is stored while the next goes on."""
+        with ThreadPoolExecutor(1) as beside:
+            kept = []
+            for quest, answered in ready:
+                self._advance(quest, answered)
+                if quest.selection is not None:
+                    kept.append(beside.submit(self._keep_selected, quest, quest.selection))
+        for each in kept:
+            each.result()
+
     def _advance(self, quest: Quest, answered: list[Request] | None) -> None:
         try:
             requests = next(quest.search) if answered is None else quest.search.send(self._scores(quest, answered))
@@ -227,7 +236,6 @@ class Campaign:
                 requests = quest.search.send(self._scores(quest, requests))
         except StopIteration as stop:
             quest.selection, quest.wanted = stop.value, []
-            self._keep_selected(quest)
             return
         quest.wanted = requests
 
@@ -309,11 +317,11 @@ class Campaign:
             monthly.take(month, self._known[name])
             seconds[name] = self._known[name].seconds
 
-    def _keep_selected(self, quest: Quest) -> None:
+    def _keep_selected(self, quest: Quest, selection: Selection) -> None:
         """Store what a search of months has selected, for forecasts: of other members every cell is there already."""
-        if quest.monthly is None or quest.selection is None:
+        if quest.monthly is None:
             return
-        for points in quest.selection.points.values():
+        for points in selection.points.values():
             chosen = {window: point.settings for window, point in enumerate(points)}
             names = {window: quest.cells.name(window, settings, 0) for window, settings in chosen.items()}
             absent = {w: settings for w, settings in chosen.items() if self.store.find(names[w], self._warn) is None}
