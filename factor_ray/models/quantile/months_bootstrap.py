@@ -1,6 +1,6 @@
 """A bootstrap of the index coefficients over months, which estimates no density.
 
-Axes: T month, P term of the sieve, R factor, D characteristic.
+Axes: S draw, T month, P term of the sieve, R factor, D characteristic.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.alignment import align
-from factor_ray.models.quantile.qcf import QuantileFactors, window_models
-from factor_ray.models.quantile.single_index import Recovery
+from factor_ray.models.quantile.qcf import QuantileFactors
+from factor_ray.models.quantile.single_index import Recovery, recover_indices
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,7 +57,20 @@ def bootstrap_indices(
         )
     (factors, width), order = model.thetas.shape, model.loading_coefficients.shape[1]
     rng = np.random.default_rng(seed)
-    samples = rng.integers(len(C_TP), size=(draws, len(C_TP)))
-    spans = [(begin, begin + len(C_TP)) for begin in range(0, samples.size, len(C_TP))]
-    models = window_models(C_TP[samples.ravel()], spans, model.tau, factors, width, order, rule)
-    return np.array([align(drawn, model).thetas for drawn in models])
+    drawn_ST = rng.integers(len(C_TP), size=(draws, len(C_TP)))
+    betas_SRP = np.array([_betas(C_TP[months_T], factors) for months_T in drawn_ST])
+    thetas_KD, b_KJ = recover_indices(betas_SRP.reshape(draws * factors, -1), width, order, rule)
+    parts = zip(betas_SRP, thetas_KD.reshape(draws, factors, -1), b_KJ.reshape(draws, factors, -1), strict=True)
+    return np.array([align(QuantileFactors(model.tau, model.factors, *each), model).thetas for each in parts])
+
+
+def _betas(C_TP: Floats, factors: int) -> Floats:
+    """Step 2's coefficients of the factors, (R, P), by moments: eigenvalues lose digits that no standard error has."""
+    if C_TP.shape[0] <= C_TP.shape[1]:
+        _, left_TT = np.linalg.eigh(C_TP @ C_TP.T)
+        betas_RP = left_TT.T[: -factors - 1 : -1] @ C_TP / np.sqrt(len(C_TP))
+    else:
+        squared_P, right_PP = np.linalg.eigh(C_TP.T @ C_TP / len(C_TP))
+        betas_RP = np.sqrt(np.maximum(squared_P[: -factors - 1 : -1], 0.0))[:, None] * right_PP.T[: -factors - 1 : -1]
+    mean_R = betas_RP @ C_TP.mean(axis=0)  # the sign of a factor's mean
+    return np.asarray(np.where(mean_R < 0.0, -1.0, 1.0)[:, None] * betas_RP, dtype=np.float64)
