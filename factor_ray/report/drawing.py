@@ -203,7 +203,7 @@ def plain_axis(axes: Axes, *, axis: str = "y") -> None:
     chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
-def whole_axis(axes: Axes, *, axis: str = "x", most: int = 8) -> None:
+def whole_axis(axes: Axes, *, axis: str = "x", most: int = 5) -> None:
     """Put the ticks of an axis at whole numbers."""
     chosen = axes.yaxis if axis == "y" else axes.xaxis
     chosen.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))

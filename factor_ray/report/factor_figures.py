@@ -68,7 +68,7 @@ def own_tables(table: pd.DataFrame | None) -> Iterator[tuple[Label, int, pd.Data
             yield label, int(str(horizon)), own.assign(level=level)[level.isin(shown)]
 
 
-def level_cells(canvas: Canvas, own: pd.DataFrame, *, sharey: bool = False) -> dict[tuple[str, int], Axes]:
+def level_cells(canvas: Canvas, own: pd.DataFrame) -> dict[tuple[str, int], Axes]:
     """Return an axes for each level and factor, a level's factors in rows of four."""
     counts = _counts(own)
     columns = min(COLUMNS, max(counts.values()))
@@ -77,9 +77,7 @@ def level_cells(canvas: Canvas, own: pd.DataFrame, *, sharey: bool = False) -> d
     row = 0
     for level, count in counts.items():
         for place in range(count):
-            shared = next(iter(cells.values()), None) if sharey else None
-            axes = canvas.add_subplot(grid[row + place // columns, place % columns], sharey=shared)
-            axes.tick_params(labelleft=not sharey or place % columns == 0)
+            axes = canvas.add_subplot(grid[row + place // columns, place % columns])
             axes.set_title(f"τ = {level}, factor {place + 1}" if level else f"Factor {place + 1}", pad=4)
             cells[level, place + 1] = axes
         row += -(-count // columns)
@@ -179,7 +177,7 @@ def _paint_series(axes: Axes, series: pd.DataFrame, colour: str) -> None:
     axes.plot(at, values, color=_RAW, linewidth=0.9)
     axes.plot(at, values.rolling(_MONTHS_OF_MEAN).mean(), color=colour, linewidth=1.5)
     axes.margins(x=0.01)
-    whole_axis(axes, most=5)
+    whole_axis(axes)
     plain_axis(axes)
 
 

@@ -57,9 +57,11 @@ def fan_figures(contents: Contents) -> list[Figure]:
     found = []
     for horizon, labels in models.items():
         own = predictive[predictive["horizon"] == horizon]
-        if own["tau"].nunique() < 2:
+        taus = own["tau"].unique()
+        if len(taus) < 2:
             continue
-        assets = _asked_for(contents, own) or spread_assets(own)
+        one = own[own["tau"] == taus[0]]  # all levels are of the same rows
+        assets = _asked_for(contents, one) or spread_assets(one)
         shown = own[own["asset"].isin(assets)]
         for label in labels:
             wide = _by_level(shown[shown["model"] == label.full])

@@ -7,12 +7,14 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Canvas
 from scipy.stats import norm
 
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, draw, lighter, plain_axis
 from factor_ray.report.factor_figures import (
+    COLUMNS,
     WHOLE_SAMPLE,
     level_cells,
     level_colour,
@@ -28,6 +30,7 @@ from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading
 _STARS = (0.01, 0.05, 0.10)
 _BAND = norm.ppf(0.975)
 _MOST_BARS = 30
+_HALF = 0.36  # of a bar's height, where rows are one apart
 _TERMS = 4
 _TIE = 3.0  # standard errors between the strengths of two factors, below which their rotation is hardly determined
 _DAGGER, _ALL = "†", 1 << 30  # _ALL stands for all factors, after them
@@ -106,8 +109,8 @@ def index_figures(contents: Contents) -> list[Figure]:
             continue
 
         def paint(canvas: Canvas, own: pd.DataFrame = own) -> None:
-            for (level, factor), axes in level_cells(canvas, own, sharey=True).items():
-                _paint_bars(axes, of_factor(own, level, factor), level_colour(level))
+            for (level, factor), axes in level_cells(canvas, own).items():
+                _paint_bars(axes, of_factor(own, level, factor), level_colour(level), named=factor % COLUMNS == 1)
 
         notes = ["Each factor's coefficients have unit length."]
         if own["standard_error"].notna().any():
@@ -214,17 +217,23 @@ def _index_notes(own: pd.DataFrame, tied: set[tuple[str, int]]) -> list[str]:
     return [*told, WHOLE_SAMPLE]
 
 
-def _paint_bars(axes: Axes, own: pd.DataFrame, colour: str) -> None:
+def _paint_bars(axes: Axes, own: pd.DataFrame, colour: str, *, named: bool) -> None:
     values, errors = own["coefficient"].to_numpy(), own["standard_error"].to_numpy()
     at = np.arange(len(own))
     told = ~(np.abs(values) <= _BAND * errors)
-    colours = np.where(told, colour, lighter(colour))
-    axes.barh(at, values, height=0.72, color=list(colours), linewidth=0)
+    colours = list(np.where(told, colour, lighter(colour)))
+    zero = np.zeros_like(values)
+    corners = np.stack([(zero, at - _HALF), (values, at - _HALF), (values, at + _HALF), (zero, at + _HALF)])
+    axes.add_collection(PolyCollection(list(corners.transpose(2, 0, 1)), facecolors=colours, linewidths=0))
     axes.hlines(at, values - _BAND * errors, values + _BAND * errors, color=INK, linewidth=0.8)
     axes.axvline(0, color="#9aa3ad", linewidth=0.8)
-    axes.set_yticks(at, list(own["characteristic"]), fontsize=7.5)
+    if named:
+        axes.set_yticks(at, list(own["characteristic"]), fontsize=7.5)
+    else:
+        axes.set_yticks([])
     axes.set_ylim(len(own) - 0.4, -0.6)
     axes.set_xlim(-1.02, 1.02)
+    axes.set_xticks([-1.0, -0.5, 0.0, 0.5, 1.0])
     axes.grid(axis="y", visible=False)
     plain_axis(axes, axis="x")
 

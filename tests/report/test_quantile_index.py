@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Canvas
 from quantile_runs import CHARACTERISTICS, add_quantiles, number
 
@@ -105,12 +106,22 @@ def test_bars_are_light_where_their_interval_holds_zero(contents: Contents) -> N
     assert contents.loadings is not None
     own = contents.loadings.query("tau == 0.05 and factor == 1")
     axes = Canvas().subplots()
-    quantile_index._paint_bars(axes, own, "#000000")
+    quantile_index._paint_bars(axes, own, "#000000", named=True)
+    bars = cast(PolyCollection, axes.collections[0])
     told = np.abs(own["coefficient"] / own["standard_error"]).to_numpy() > 1.959964
     assert told.any()
     assert not told.all()
-    assert [bar.get_facecolor()[0] == 0.0 for bar in axes.patches] == told.tolist()
-    assert [bar.get_width() for bar in axes.patches] == own["coefficient"].tolist()
+    assert [colour[0] == 0.0 for colour in bars.get_facecolor()] == told.tolist()
+    assert [path.vertices[1, 0] for path in bars.get_paths()] == own["coefficient"].tolist()
+    assert [text.get_text() for text in axes.get_yticklabels()] == own["characteristic"].tolist()
+
+
+def test_bars_beside_others_leave_the_names_to_these(contents: Contents) -> None:
+    assert contents.loadings is not None
+    axes = Canvas().subplots()
+    own = contents.loadings.query("tau == 0.05 and factor == 2")
+    quantile_index._paint_bars(axes, own, "#000000", named=False)
+    assert not axes.get_yticklabels()
 
 
 def test_many_characteristics_are_a_map(contents: Contents) -> None:
