@@ -32,6 +32,8 @@ FloatArray = npt.NDArray[np.float32]
 
 PREDICTIVE, TOTAL = "predictive", "total"
 _GREEDY_PICKS = 20
+_FIT = ["model", "horizon", "tau", "window", "point", "member", "hyperparameters"]
+_OUTCOME = ["validation_score", "train_loss", "epochs", "status", "selected", "seconds", "cell"]
 
 
 @dataclass(frozen=True)
@@ -196,39 +198,41 @@ def trials_frame(campaign: Campaign) -> pd.DataFrame:
 
     ``cell`` is missing for fits that are made of months' cells and were not selected: these are not stored.
     """
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    rows: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     of_months = Fit({}, {})  # made of months' cells: a score, which the selection holds, and no history
     for quest in campaign.quests:
         assert quest.selection is not None
-        points, key = quest.selection.points, quest.key
         written = _hyperparameters(quest.selection)
+        chosen = {variant: [written[point] for point in own] for variant, own in quest.selection.points.items()}
         for request, score in quest.selection.scores.items():
             point, window = request.point, request.window
             fit = campaign.fit(quest, request) if quest.monthly is None else of_months
-            selected = written[points[point.variant][window]] == written[point]
+            hyperparameters = written[point]
+            selected = chosen[point.variant][window] == hyperparameters
+            losses = fit.history.get("train_loss", ())
             cell = None
             if selected or quest.monthly is None:
                 cell = quest.cells.name(window, point.settings, request.member)
             rows.setdefault(
-                (point.variant, key, window, written[point], request.member),
-                {
-                    "model": point.variant,
-                    "horizon": quest.horizon,
-                    "tau": math.nan if quest.tau is None else quest.tau,
-                    "window": window + 1,
-                    "point": point.number,
-                    "member": request.member,
-                    "hyperparameters": written[point],
-                    "validation_score": score,
-                    "train_loss": fit.history["train_loss"][-1] if fit.history.get("train_loss") else float("nan"),
-                    "epochs": len(fit.history.get("train_loss", ())),
-                    "status": fit.status,
-                    "selected": selected,
-                    "seconds": fit.seconds,
-                    "cell": cell,
-                },
+                (point.variant, quest.key, window, hyperparameters, request.member),
+                (
+                    point.variant,
+                    quest.horizon,
+                    math.nan if quest.tau is None else quest.tau,
+                    window + 1,
+                    point.number,
+                    request.member,
+                    hyperparameters,
+                    score,
+                    losses[-1] if losses else math.nan,
+                    len(losses),
+                    fit.status,
+                    selected,
+                    fit.seconds,
+                    cell,
+                ),
             )
-    return pd.DataFrame(list(rows.values()))
+    return pd.DataFrame(list(rows.values()), columns=[*_FIT, *_OUTCOME])
 
 
 class ParquetPieces:

@@ -74,12 +74,12 @@ def _confidence_set(losses: pd.DataFrame, horizon: int, size: float, repetitions
     from arch.bootstrap import MCS
 
     # Models with the very same losses are one: the test would divide by a variance of zero.
-    distinct = losses.T.drop_duplicates().T
+    same = {name: next(one for one in losses if bool((losses[name] == losses[one]).all())) for name in losses}
+    distinct = losses[list(dict.fromkeys(same.values()))]
     if distinct.shape[1] < 2:
         return pd.Series(np.nan, index=losses.columns)
     block = int(min(max(2 * horizon, 6), len(losses) // 4))
     test = MCS(distinct, size, reps=repetitions, block_size=block, method="R", bootstrap="stationary", seed=seed)
     test.compute()
     found = test.pvalues["Pvalue"].to_dict()
-    same = {name: next(d for d in distinct if bool((losses[name] == distinct[d]).all())) for name in losses}
     return pd.Series({name: float(found[same[name]]) for name in losses})

@@ -56,11 +56,11 @@ def trivial_quantiles(
         ``zero``; ``historical_quantile``, the pooled quantile of all targets known at formation, NaN where none is.
     """
     at_n, months = pd.factorize(panel.row_months[rows])
-    rising = np.argsort(target_N)
-    rising = rising[np.isfinite(target_N[rising])]
+    known = np.argsort(target_N)
+    known = known[np.isfinite(target_N[known])]
     quantile_LM = np.full((len(taus), len(months)), np.nan, dtype=np.float32)
-    for at, month in enumerate(months):
-        known = rising[rising < panel.rows(int(panel.months[0]), int(month) - horizon).stop]
+    for at in np.argsort(-months):  # from the last month on, less and less is known
+        known = known[known < panel.rows(int(panel.months[0]), int(months[at]) - horizon).stop]
         if len(known):
             # The least value at which the distribution function reaches tau: it minimises the pinball loss.
             least_L = np.maximum(np.ceil(np.asarray(taus) * len(known)) - 1, 0).astype(np.int64)
