@@ -90,8 +90,8 @@ class QuantileFactors:
         x_ND = np.asarray(x, dtype=np.float64)
         if x_ND.ndim != 2 or x_ND.shape[1] != self.thetas.shape[1]:
             raise InputError(f"Characteristics must be assets x {self.thetas.shape[1]}; got shape {x_ND.shape}")
-        bounds = np.array([0, len(x_ND)])
-        return index_loadings(x_ND, bounds, self.thetas[None], self.loading_coefficients[None]).T
+        xt_DN, bounds = np.ascontiguousarray(x_ND.T), np.array([0, len(x_ND)])
+        return index_loadings(xt_DN, bounds, self.thetas[None], self.loading_coefficients[None]).T
 
     def of_index(self) -> Floats:
         """What of the betas one index for each factor explains, (R, P): ``b_kj a_j(theta_k)`` in the terms of degree j.

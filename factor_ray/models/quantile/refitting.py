@@ -25,13 +25,13 @@ class JudgedMonths:
 
     Attributes
     ----------
-    x_MD, y_M : arrays (M, D), (M,)
+    xt_DM, y_M : arrays (D, M), (M,)
         Characteristics and returns, month after month.
     bounds : int array (V + 1,)
         Where each month begins, and the end.
     """
 
-    x_MD: Floats
+    xt_DM: Floats
     y_M: Floats
     bounds: npt.NDArray[np.int64]
 
@@ -39,7 +39,7 @@ class JudgedMonths:
     def of(cls, months: Sequence[Month]) -> JudgedMonths:
         """Lay months (x, y) end to end; at least one."""
         x, y = ([np.asarray(part, dtype=np.float64) for part in parts] for parts in zip(*months, strict=True))
-        return cls(np.concatenate(x), np.concatenate(y), np.cumsum([0, *map(len, y)]))
+        return cls(np.concatenate([x_ND.T for x_ND in x], axis=1), np.concatenate(y), np.cumsum([0, *map(len, y)]))
 
     def losses(self, models: Sequence[QuantileFactors], factors: Sequence[int]) -> dict[int, Floats]:
         """Mean pinball losses (V,) with the first r factors of each month's model, for every r.
@@ -58,7 +58,7 @@ class JudgedMonths:
         """
         thetas_VRD = np.array([model.thetas for model in models])
         b_VRJ = np.array([model.loading_coefficients for model in models])
-        problems = Problems(index_loadings(self.x_MD, self.bounds, thetas_VRD, b_VRJ), self.y_M, self.bounds)
+        problems = Problems(index_loadings(self.xt_DM, self.bounds, thetas_VRD, b_VRJ), self.y_M, self.bounds)
         found, rows_VR = {}, np.empty((len(models), 0), dtype=np.int64)
         for r in sorted(set(factors)):
             near = np.pad(rows_VR, ((0, 0), (0, r - rows_VR.shape[1])), constant_values=NO_ROW)
