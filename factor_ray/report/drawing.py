@@ -193,21 +193,32 @@ def lighter(colour: str) -> str:
 def percent_axis(axes: Axes, *, axis: str = "y") -> None:
     """Write an axis of decimals in percent."""
     chosen = axes.yaxis if axis == "y" else axes.xaxis
-    chosen.set_major_locator(MaxNLocator(5))
+    chosen.set_major_locator(_SeenTicks(5))
     chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(round(100 * value, 6)) + "%"))
 
 
 def plain_axis(axes: Axes, *, axis: str = "y") -> None:
     """Write an axis of numbers with a true minus and no more digits than needed."""
     chosen = axes.yaxis if axis == "y" else axes.xaxis
+    chosen.set_major_locator(_SeenTicks("auto", steps=[1, 2, 2.5, 5, 10]))
     chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
-def whole_axis(axes: Axes, *, axis: str = "x", most: int = 5) -> None:
+def whole_axis(axes: Axes, *, axis: str = "x", most: int = 8) -> None:
     """Put the ticks of an axis at whole numbers."""
     chosen = axes.yaxis if axis == "y" else axes.xaxis
-    chosen.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
+    chosen.set_major_locator(_SeenTicks(most, integer=True, min_n_ticks=1))
     chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+
+
+class _SeenTicks(MaxNLocator):
+    """Ticks between an axis's limits: matplotlib places one beyond each, which takes its time and is not shown."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        found = np.asarray(super().tick_values(vmin, vmax))
+        low, high = min(vmin, vmax), max(vmin, vmax)
+        slack = 1e-9 * (high - low)
+        return found[(found >= low - slack) & (found <= high + slack)]
 
 
 def _lay_out(canvas: Canvas) -> None:

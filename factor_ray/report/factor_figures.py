@@ -177,7 +177,7 @@ def _paint_series(axes: Axes, series: pd.DataFrame, colour: str) -> None:
     axes.plot(at, values, color=_RAW, linewidth=0.9)
     axes.plot(at, values.rolling(_MONTHS_OF_MEAN).mean(), color=colour, linewidth=1.5)
     axes.margins(x=0.01)
-    whole_axis(axes)
+    whole_axis(axes, most=5)
     plain_axis(axes)
 
 

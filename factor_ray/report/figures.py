@@ -107,7 +107,7 @@ def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_yticks(list(shown), [str(row + 1) for row in shown])
     axes.set_ylabel("window")
     axes.margins(x=0.01)
-    whole_axis(axes, most=8)
+    whole_axis(axes)
     axes.grid(axis="y", visible=False)
 
 

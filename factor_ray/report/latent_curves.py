@@ -131,7 +131,7 @@ def _paint_curve(axes: Axes, points: Points, kind: str) -> None:
             axes.scatter([value] * len(own), own, s=16, color=INK, linewidths=0, zorder=3)
     axes.plot(list(means), list(means.values()), color=INK, linewidth=1.0, marker="o" if kind == "score" else "")
     axes.margins(x=0.06, y=0.14)
-    whole_axis(axes, most=8)
+    whole_axis(axes)
     if kind == "r2":
         percent_axis(axes)
     else:

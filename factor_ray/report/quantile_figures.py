@@ -176,5 +176,5 @@ def _paint_fan(axes: Axes, own: pd.DataFrame, taus: list[float], colour: str) ->
     axes.scatter(at[outside], returns[outside], s=9, color=_OUTSIDE, linewidths=0, zorder=4)
     axes.axhline(0, color="#9aa3ad", linewidth=0.7)
     axes.margins(x=0.01)
-    whole_axis(axes)
+    whole_axis(axes, most=5)
     percent_axis(axes)

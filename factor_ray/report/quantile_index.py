@@ -233,9 +233,9 @@ def _paint_bars(axes: Axes, own: pd.DataFrame, colour: str, *, named: bool) -> N
         axes.set_yticks([])
     axes.set_ylim(len(own) - 0.4, -0.6)
     axes.set_xlim(-1.02, 1.02)
-    axes.set_xticks([-1.0, -0.5, 0.0, 0.5, 1.0])
     axes.grid(axis="y", visible=False)
     plain_axis(axes, axis="x")
+    axes.set_xticks([-1.0, -0.5, 0.0, 0.5, 1.0])
 
 
 def _paint_curve(axes: Axes, own: pd.DataFrame, colour: str) -> None:

@@ -70,7 +70,7 @@ def _paint_choices(axes: Axes, by_level: dict[str, pd.DataFrame], name: str, sta
     axes.set_yticks(range(len(values)), [_written(value) for value in values])
     axes.set_ylim(-0.5, len(values) - 0.5)
     axes.margins(x=0.01)
-    whole_axis(axes)
+    whole_axis(axes, most=5)
 
 
 def _order(text: str) -> tuple[float, str]:

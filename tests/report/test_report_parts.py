@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.figure import Figure as Canvas
+from pyarrow import Table
+from pyarrow.parquet import ParquetFile, ParquetWriter
 
-from factor_ray.report import figures, headline, numbers, search
+from factor_ray.report import drawing, figures, headline, numbers, search
 from factor_ray.report.contents import Contents, read_contents
 from factor_ray.report.labels import Label, swept_numbers
 
@@ -176,3 +179,28 @@ def test_a_family_without_returns_is_in_the_consensus_table_only(make_run: MakeR
     assert [label.full for label in contents.models(1)] == ["cbapm"]
     assert [label.full for label in contents.models(1, "consensus")] == ["cbapm", "other"]
     assert np.isfinite(contents.mean_consensus_r2("other", 1))
+
+
+@pytest.mark.parametrize("limits", [(-1.02, 1.02), (1.02, -1.02), (0.0, 1.0)])
+def test_ticks_are_made_between_the_limits_alone(limits: tuple[float, float]) -> None:
+    axes = Canvas().subplots()
+    axes.set_xlim(*limits)
+    drawing.plain_axis(axes, axis="x")
+    ticks = axes.get_xticks()
+    assert len(ticks) > 4
+    assert min(limits) <= ticks.min() <= min(limits) + 0.02 < max(limits) - 0.02 <= ticks.max() <= max(limits)
+
+
+def test_row_groups_that_hold_nothing_wanted_are_not_read(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = make_run(horizons=(1,), windows=2)
+    pieces = [pd.DataFrame({"model": [name] * 2, "tau": tau, "asset": "a"}) for name in "ab" for tau in (0.1, 0.5)]
+    with ParquetWriter(directory / "quantiles.parquet", Table.from_pandas(pieces[0]).schema) as writer:
+        for piece in pieces:
+            writer.write_table(Table.from_pandas(piece))
+    read: list[list[int]] = []
+    plainly = ParquetFile.read_row_groups
+    monkeypatch.setattr(ParquetFile, "read_row_groups", lambda file, at, **k: read.append(at) or plainly(file, at, **k))
+    contents = read_contents(directory)
+    assert [len(contents.quantiles(*wanted)) for wanted in ([("model", "==", "b")], [("tau", "<=", 0.1)])] == [4, 4]
+    assert contents.quantiles(("model", "in", {"b"}), ("tau", "<=", 0.05)) is None
+    assert read == [[2, 3], [0, 2], []]
