@@ -153,20 +153,13 @@ def forecast_tables(panel: Panel, forecast: Forecast, target_N: FloatArray) -> I
 
     ``prediction`` is null where the model knows nothing of an asset; ``realized`` is null where it is not yet known.
     """
+    level = {} if forecast.tau is None else {"tau": pa.array(np.full(len(forecast.rows), forecast.tau))}
+    keys = _keys(panel, forecast) | level
+    realized = pa.array(target_N[forecast.rows], from_pandas=True)
     for kind, values in ((forecast.kind, forecast.returns), (TOTAL, forecast.total)):
-        if values is None:
-            continue
-        level = {} if forecast.tau is None else {"tau": pa.array(np.full(len(forecast.rows), forecast.tau))}
-        columns = (
-            _keys(panel, forecast)
-            | level
-            | {
-                "kind": _label(kind, len(forecast.rows)),
-                "prediction": pa.array(values, from_pandas=True),
-                "realized": pa.array(target_N[forecast.rows], from_pandas=True),
-            }
-        )
-        yield pa.table(columns)
+        if values is not None:
+            told = {"kind": _label(kind, len(forecast.rows)), "prediction": pa.array(values, from_pandas=True)}
+            yield pa.table(keys | told | {"realized": realized})
 
 
 def consensus_table(panel: Panel, forecast: Forecast) -> Iterator[pa.Table]:

@@ -143,7 +143,10 @@ def _transitions(
 
 def _chain(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> float:
     """Log-likelihood of the Markov chain whose transitions are likeliest."""
-    return sum(_log_likelihood(int(after[before == state].sum()), int(np.sum(before == state))) for state in (0, 1))
+    total, hits = len(before), int(np.count_nonzero(before))
+    twice = int(np.count_nonzero(before & after))
+    first = int(np.count_nonzero(after)) - twice
+    return _log_likelihood(first, total - hits) + _log_likelihood(twice, hits)
 
 
 def _log_likelihood(hits: int, total: int, probability: float | None = None) -> float:
