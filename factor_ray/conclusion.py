@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +47,7 @@ from factor_ray.tables import (
     parquet,
     trials_frame,
 )
-from factor_ray.whole_sample import WholeSample, curve_frame, whole_sample
+from factor_ray.whole_sample import WholeSample, WholeSamples, curve_frame
 from factor_ray.window_loadings import window_loading_frame
 from factor_ray.within import measure_within, rows_within
 
@@ -69,7 +68,7 @@ def conclude(
     inputs: Inputs,
     campaign: Campaign,
     targets: Mapping[int, FloatArray],
-    warn: Callable[[str], None],
+    whole: WholeSamples,
 ) -> dict[str, Any]:
     """Forecast with the selected cells, measure, and write every table.
 
@@ -79,8 +78,8 @@ def conclude(
         Of the run; the campaign is finished.
     targets : mapping of horizon to float32 array
         Of the rows as they were loaded.
-    warn : callable
-        Told of a corrupt cell that was set aside and made again.
+    whole : WholeSamples
+        Begun for every search of a quantile model.
 
     Returns
     -------
@@ -92,27 +91,21 @@ def conclude(
     earned_N, excess_N = next_returns(loaded.panel), excess_returns(loaded.panel, 1)
     conclusion = _Conclusion(experiment, inputs, earned_N[at_n], excess_N[at_n], within)
     forecasts_means = not campaign.quests or any(quest.tau is None for quest in campaign.quests)
-    with ThreadPoolExecutor(1) as beside:  # estimates of the whole sample are made while forecasts are measured
-        whole = {
-            (quest.model, quest.key): beside.submit(whole_sample, quest, inputs, campaign.store, warn)
-            for quest in campaign.quests
-            if quest.tau is not None
-        }
-        for horizon in inputs.targets:
-            if forecasts_means:
-                _add_means(conclusion, loaded, campaign, horizon, targets[horizon])
-            quantiles = [conclusion.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
-            for forecasts in zip(*quantiles, strict=True):
-                conclusion.compare_level(forecasts, horizon)
-            for name in dict.fromkeys(quest.model for quest in campaign.quests):
-                quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
-                for quest in quests:
-                    conclusion.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
-                    if quest.tau is None:
-                        conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
-                        conclusion.add_description(described_of(quest, campaign.store))
-                fits = [whole[name, quest.key].result() for quest in quests if quest.tau is not None]
-                conclusion.add_whole_sample([fit for fit in fits if fit is not None])
+    for horizon in inputs.targets:
+        if forecasts_means:
+            _add_means(conclusion, loaded, campaign, horizon, targets[horizon])
+        quantiles = [conclusion.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
+        for forecasts in zip(*quantiles, strict=True):
+            conclusion.compare_level(forecasts, horizon)
+        for name in dict.fromkeys(quest.model for quest in campaign.quests):
+            quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
+            for quest in quests:
+                conclusion.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
+                if quest.tau is None:
+                    conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
+                    conclusion.add_description(described_of(quest, campaign.store))
+            fits = [whole.of(quest) for quest in quests if quest.tau is not None]
+            conclusion.add_whole_sample([fit for fit in fits if fit is not None])
     conclusion.write(run, campaign)
     return conclusion.metrics
 

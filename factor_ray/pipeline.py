@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from factor_ray.runner.shards import prepare_in_shards
 from factor_ray.runner.tracking import Tracker
 from factor_ray.runner.tuning import run_campaign
 from factor_ray.shown_assets import require_shown_assets
+from factor_ray.whole_sample import WholeSamples
 from factor_ray.within import require_within
 
 _MOST_SHARDS = 16
@@ -80,7 +82,16 @@ def run_experiment(experiment: Experiment) -> Run:
             inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
             run.write_description({**described, "preparation": inputs.panel.preparation})
             quests = stages.quests(experiment, inputs, digests)
-            campaign = Campaign(quests, store, slots=machines.slots, pack=experiment.search.pack, warn=console.warn)
+            pool = held.enter_context(ThreadPoolExecutor(os.cpu_count()))
+            whole = WholeSamples(pool, inputs, store, console.warn)
+            campaign = Campaign(
+                quests,
+                store,
+                slots=machines.slots,
+                pack=experiment.search.pack,
+                warn=console.warn,
+                on_selected=whole.begin,
+            )
             by_model = {
                 entry.name: sum(sum(stages.planned_cells(experiment, entry, listed)) for listed in windows.values())
                 for entry in experiment.models
@@ -104,7 +115,7 @@ def run_experiment(experiment: Experiment) -> Run:
                 note(campaign)
                 run_campaign(campaign, inputs, machines, on_progress=note)
             console.stage("forecasting and measuring")
-            metrics = conclude(experiment, run, loaded, inputs, campaign, targets, console.warn)
+            metrics = conclude(experiment, run, loaded, inputs, campaign, targets, whole)
             tracker.finish(metrics)
             run.note_status(
                 stage="done", planned=planned, reused=campaign.reused, fitted=campaign.fitted, started=started

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,35 @@ class WholeSample:
 
     fitted: Forecast
     described: Described | None
+
+
+@dataclass
+class WholeSamples:
+    """The whole-sample estimates of a run's quantile models, made beside what comes after each search.
+
+    Parameters
+    ----------
+    pool : ThreadPoolExecutor
+        What makes them.
+    inputs, store, warn
+        As in :func:`whole_sample`.
+    """
+
+    pool: ThreadPoolExecutor
+    inputs: Inputs
+    store: CellStore
+    warn: Callable[[str], None]
+    _begun: dict[tuple[str, str], Future[WholeSample | None]] = field(default_factory=dict)
+
+    def begin(self, quest: Quest) -> None:
+        """Begin the estimate of a finished search, unless it is of means."""
+        if quest.tau is not None:
+            made = self.pool.submit(whole_sample, quest, self.inputs, self.store, self.warn)
+            self._begun[quest.model, quest.key] = made
+
+    def of(self, quest: Quest) -> WholeSample | None:
+        """Wait for the estimate of a search for which it was begun."""
+        return self._begun[quest.model, quest.key].result()
 
 
 def whole_sample(quest: Quest, inputs: Inputs, store: CellStore, warn: Callable[[str], None]) -> WholeSample | None:

@@ -140,6 +140,8 @@ class Campaign:
         Most members of a pack.
     warn : callable
         Told one sentence of anything out of the ordinary that was mended.
+    on_selected : callable
+        Handed each search that has selected, while others may go on.
     """
 
     def __init__(
@@ -150,9 +152,10 @@ class Campaign:
         slots: int,
         pack: int | str = "auto",
         warn: Callable[[str], None] = lambda _: None,
+        on_selected: Callable[[Quest], None] = lambda _: None,
     ) -> None:
         self.quests, self.store = list(quests), store
-        self._slots, self._pack, self._warn = slots, pack, warn
+        self._slots, self._pack, self._warn, self._on_selected = slots, pack, warn, on_selected
         self._queue: deque[AnyPack] = deque()
         self._pending: dict[str, list[Quest]] = {}
         self._known: dict[str, Fit] = {}
@@ -226,6 +229,7 @@ class Campaign:
                 self._advance(quest, answered)
                 if quest.selection is not None:
                     kept.append(beside.submit(self._keep_selected, quest, quest.selection))
+                    self._on_selected(quest)
         for each in kept:
             each.result()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from factor_ray.report.latent_tables import ablation_table, fits_table, loading_
 from factor_ray.report.tables import Table
 from factor_ray.run_directory import TABLES, Run
 from factor_ray.runner.cells import CellStore
+from factor_ray.whole_sample import WholeSamples
 
 MakeRun = Callable[..., Path]
 
@@ -57,7 +59,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.write_description({**describe(experiment, loaded, windows), "preparation": line.inputs.panel.preparation})
     for name in TABLES:
         run.write(f"{name}.parquet", b"of an earlier run")
-    conclude(experiment, run, loaded, line.inputs, campaign, line.targets, pytest.fail)
+    with ThreadPoolExecutor(1) as pool:
+        whole = WholeSamples(pool, line.inputs, campaign.store, pytest.fail)
+        conclude(experiment, run, loaded, line.inputs, campaign, line.targets, whole)
     return run.path
 
 
