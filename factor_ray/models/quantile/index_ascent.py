@@ -26,7 +26,7 @@ from factor_ray.models.quantile.hermite import exponents
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
-_ROUNDS, _POWER_STEPS = 5, 8  # after each round, starts that have met go on as one
+_ROUNDS, _POWER_STEPS = 3, 8  # after each round, starts that have met go on as one
 _DROPPED = -1.0  # in place of a start's value
 _FINISHED = 3  # distinct ends of the power method that Newton's method finishes
 _SAME = 0.999  # |cos| between what is at one maximum, or on the way there
