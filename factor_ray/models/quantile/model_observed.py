@@ -51,7 +51,7 @@ class ObservedFactors(Estimator):
     """
 
     name: ClassVar[str] = "qr_observed"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[Hyperparameters]] = ObservedSettings
     forecasts: ClassVar[Literal["mean", "quantile"]] = "quantile"
     one_member: ClassVar[bool] = True

@@ -59,7 +59,7 @@ class QFM(Estimator):
     """
 
     name: ClassVar[str] = "qfm"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     Settings: ClassVar[type[Hyperparameters]] = QFMSettings
     forecasts: ClassVar[Literal["mean", "quantile"]] = "quantile"
     one_member: ClassVar[bool] = True
