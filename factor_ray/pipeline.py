@@ -82,7 +82,8 @@ def run_experiment(experiment: Experiment) -> Run:
             inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
             run.write_description({**described, "preparation": inputs.panel.preparation})
             quests = stages.quests(experiment, inputs, digests)
-            pool = held.enter_context(ThreadPoolExecutor(os.cpu_count()))
+            pool = ThreadPoolExecutor(os.cpu_count())
+            held.callback(pool.shutdown, cancel_futures=True)  # a run that fails does not wait for what has not begun
             whole = WholeSamples(pool, inputs, store, console.warn)
             campaign = Campaign(
                 quests,

@@ -11,13 +11,16 @@ AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
 def compiled(function: AnyFunction) -> AnyFunction:
-    """Compile a function of numbers and arrays on its first call; the machine code is kept beside the source.
+    """Compile a function of numbers and arrays on its first call; the machine code is kept on disk where that can be.
 
     It runs without the interpreter's lock, so that threads share the processors. Sums keep their order (no fast-math):
     the same numbers give the same bits. Division by zero gives infinity or NaN, as in NumPy. A compiled function may
     call others of its own file alone: kept code is made again when its file changes, and at no other time.
     """
-    return cast(AnyFunction, njit(cache=True, nogil=True, error_model="numpy")(function))
+    try:
+        return cast(AnyFunction, njit(cache=True, nogil=True, error_model="numpy")(function))
+    except RuntimeError:  # neither the source's directory nor the user's own can be written: every process compiles
+        return cast(AnyFunction, njit(nogil=True, error_model="numpy")(function))
 
 
 def load_compiler() -> None:
