@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,24 +90,25 @@ def conclude(
     at_n = rows_kept(loaded.panel, inputs.panel)
     within = {name: inside_N[at_n] for name, inside_N in rows_within(loaded.panel, experiment.within).items()}
     earned_N, excess_N = next_returns(loaded.panel), excess_returns(loaded.panel, 1)
-    conclusion = _Conclusion(experiment, inputs, earned_N[at_n], excess_N[at_n], within)
     forecasts_means = not campaign.quests or any(quest.tau is None for quest in campaign.quests)
-    for horizon in inputs.targets:
-        if forecasts_means:
-            _add_means(conclusion, loaded, campaign, horizon, targets[horizon])
-        quantiles = [conclusion.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
-        for forecasts in zip(*quantiles, strict=True):
-            conclusion.compare_level(forecasts, horizon)
-        for name in dict.fromkeys(quest.model for quest in campaign.quests):
-            quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
-            for quest in quests:
-                conclusion.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
-                if quest.tau is None:
-                    conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
-                    conclusion.add_description(described_of(quest, campaign.store))
-            fits = [whole.of(quest) for quest in quests if quest.tau is not None]
-            conclusion.add_whole_sample([fit for fit in fits if fit is not None])
-    conclusion.write(run, campaign)
+    with ThreadPoolExecutor(1) as beside:
+        conclusion = _Conclusion(experiment, inputs, earned_N[at_n], excess_N[at_n], within, beside)
+        for horizon in inputs.targets:
+            if forecasts_means:
+                _add_means(conclusion, loaded, campaign, horizon, targets[horizon])
+            quantiles = [conclusion.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
+            for forecasts in zip(*quantiles, strict=True):
+                conclusion.compare_level(forecasts, horizon)
+            for name in dict.fromkeys(quest.model for quest in campaign.quests):
+                quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
+                for quest in quests:
+                    conclusion.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
+                    if quest.tau is None:
+                        conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
+                        conclusion.add_description(described_of(quest, campaign.store))
+                fits = [whole.of(quest) for quest in quests if quest.tau is not None]
+                conclusion.add_whole_sample([fit for fit in fits if fit is not None])
+        conclusion.write(run, campaign)
     return conclusion.metrics
 
 
@@ -158,13 +160,17 @@ def _levels(experiment: Experiment, inputs: Inputs, campaign: Campaign, horizon:
 
 @dataclass
 class _Conclusion:
-    """Tables and measures of a run, gathered forecast by forecast."""
+    """Tables and measures of a run, gathered forecast by forecast.
+
+    Quantiles are measured, and tables written to disk, by ``beside`` while what comes next is made.
+    """
 
     experiment: Experiment
     inputs: Inputs
     next_return_N: FloatArray
     next_excess_N: FloatArray
     within: Mapping[str, BoolArray]
+    beside: ThreadPoolExecutor
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     pieces: dict[str, ParquetPieces] = field(default_factory=dict)
     portfolios: list[pd.DataFrame] = field(default_factory=list)
@@ -173,6 +179,7 @@ class _Conclusion:
     described: list[Described] = field(default_factory=list)
     loading_portfolios: list[pd.DataFrame] = field(default_factory=list)
     window_loadings: list[pd.DataFrame] = field(default_factory=list)
+    measuring: list[tuple[Callable[[Any], None], Future[Any]]] = field(default_factory=list)
 
     def add_market(self, horizon: int) -> None:
         """Form and measure the portfolio of all assets."""
@@ -236,9 +243,13 @@ class _Conclusion:
 
     def compare_level(self, forecasts: Sequence[Forecast], horizon: int) -> None:
         """Compare a horizon's forecasts of one quantile with each other."""
-        target_N = self.inputs.targets[horizon]
-        for name, row in compare_quantiles(self.inputs.panel, forecasts, target_N, horizon).items():
-            self._measured(name, horizon).setdefault("quantile_comparison", {})[f"{forecasts[0].tau:g}"] = row
+
+        def take(compared: Mapping[str, dict[str, Any]]) -> None:
+            for name, row in compared.items():
+                self._measured(name, horizon).setdefault("quantile_comparison", {})[f"{forecasts[0].tau:g}"] = row
+
+        panel, target_N = self.inputs.panel, self.inputs.targets[horizon]
+        self.measuring.append((take, self.beside.submit(compare_quantiles, panel, forecasts, target_N, horizon)))
 
     def add_window_loadings(self, found: pd.DataFrame) -> None:
         """Take what a model's factors load on in each window, where it says."""
@@ -258,8 +269,14 @@ class _Conclusion:
 
     def write(self, run: Run, campaign: Campaign) -> None:
         """Write the tables, what was selected and, last, the measures; tables that this run lacks are removed."""
-        written = {run.write(f"{name}.parquet", content).stem for name, content in self._tables(campaign)}
-        run.remove(*(f"{name}.parquet" for name in TABLES if name not in written))
+        for take, measured in self.measuring:
+            take(measured.result())
+        writing = {
+            name: self.beside.submit(run.write, f"{name}.parquet", content) for name, content in self._tables(campaign)
+        }
+        for each in writing.values():
+            each.result()
+        run.remove(*(f"{name}.parquet" for name in TABLES if name not in writing))
         run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
         run.write("metrics.json", json.dumps(plain(self.metrics), indent=1).encode())
 
@@ -292,11 +309,11 @@ class _Conclusion:
         return measured
 
     def _add_quantile(self, forecast: Forecast) -> None:
-        target_N = self.inputs.targets[forecast.horizon]
-        self._tell("quantiles", forecast_tables(self.inputs.panel, forecast, target_N))
+        panel, target_N = self.inputs.panel, self.inputs.targets[forecast.horizon]
         found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
-        measured = measure_quantiles(self.inputs.panel, forecast, target_N)
-        found.setdefault(f"{forecast.tau:g}", {}).update(measured)
+        take = found.setdefault(f"{forecast.tau:g}", {}).update
+        self.measuring.append((take, self.beside.submit(measure_quantiles, panel, forecast, target_N)))
+        self._tell("quantiles", forecast_tables(panel, forecast, target_N))
 
     def _tell(self, name: str, tables: Iterator[Any]) -> None:
         for table in tables:
