@@ -134,7 +134,7 @@ def state_again(line: Line, horizon: int, window: int, scratch: Path) -> FloatAr
 def weights_again(line: Line, quest: Quest, request: Request, scratch: Path) -> Weights:
     """Fit one cell anew in this process, by one rank whoever fitted it first, and return its weights."""
     point = replace(request.point, settings=request.point.settings.for_one_rank())
-    request = replace(request, point=point)
+    request = request._replace(point=point)
     monthly = stages.monthly_fits(quest.model, quest.horizon, line.inputs, line.digests)
     own = Quest(quest.model, quest.horizon, _asking(request), quest.windows, quest.cells, quest.tau, monthly)
     campaign = Campaign([own], CellStore(scratch), slots=1)

@@ -173,9 +173,12 @@ class WindowView:
 
     def _targets(self, rows: slice, month_N: IntArray, known: int) -> FloatArray:
         """Targets of rows, NaN where they reach past a month."""
-        y_N = self.target_N[rows]
-        latest = known - self.horizon
-        return y_N if not len(y_N) or month_N[-1] <= latest else np.where(month_N > latest, np.float32(np.nan), y_N)
+        y_N, first_unknown = self.target_N[rows], known - self.horizon + 1
+        if not len(y_N) or month_N[-1] < first_unknown:
+            return y_N
+        told_N = y_N.copy()
+        told_N[np.searchsorted(month_N, np.int32(first_unknown)) :] = np.nan
+        return told_N
 
     def _present(self, months: MonthRange) -> Iterator[int]:
         for month in range(months[0], months[1] + 1):

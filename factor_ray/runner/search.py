@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import optuna
 
@@ -33,8 +34,7 @@ class Point:
         return hash((self.variant, self.number))
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One cell that the search wants to know the score of."""
 
     window: int

@@ -23,7 +23,7 @@ from factor_ray.models.quantile.hermite import basis_size, hermite_basis
 from factor_ray.models.quantile.qcf import QuantileFactors, window_models
 from factor_ray.models.quantile.refitting import JudgedMonths
 from factor_ray.models.quantile.single_index import Recovery
-from factor_ray.models.quantile.small import small_quantile_regressions
+from factor_ray.models.quantile.small import ragged_quantile_regressions
 from factor_ray.models.quantile.solver import quantile_regressions
 
 
@@ -241,8 +241,7 @@ class FittedQCF:
         g_NR = self.model.loadings(month.x_NP)
         if known_N.sum() < g_NR.shape[1]:
             return np.full(len(month), np.nan, dtype=np.float32)
-        y_1N = month.y_N[None].astype(np.float64)
-        f_R = small_quantile_regressions(g_NR, y_1N, self.model.tau, known_N[None]).coefficients[0]
+        f_R = ragged_quantile_regressions([(g_NR[known_N], month.y_N[known_N])], self.model.tau).coefficients[0]
         return np.asarray(g_NR @ f_R, dtype=np.float32)
 
     def describe(self) -> Description:
