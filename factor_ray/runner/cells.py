@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from factor_ray.data.digests import plain
 from factor_ray.errors import WorkError
@@ -90,10 +90,10 @@ class CellStore:
     def _read(self, name: str) -> Fit:
         path = self._file(name)  # searches read thousands of cells: a Path would take longer than its file's header
         try:
-            with safe_open(path, framework="np") as file:
-                metadata = file.metadata()
-                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            checksum, _, header = metadata[_KEY].partition(" ")
+            with open(path, "rb") as file:  # noqa: PTH123
+                raw = file.read()
+            weights = load(raw)
+            checksum, _, header = _metadata(raw)[_KEY].partition(" ")
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -172,6 +172,13 @@ def write_atomically(path: Path, content: bytes) -> None:
             f"{path} cannot be written ({error.strerror or error}): free space or mend its permissions, then start "
             "again; what was written before is kept"
         ) from error
+
+
+def _metadata(raw: bytes) -> dict[str, str]:
+    """Return what a safetensors file says beside its tensors: its length in eight bytes, then JSON."""
+    length = int.from_bytes(raw[:8], "little")
+    metadata: dict[str, str] = json.loads(raw[8 : 8 + length])["__metadata__"]
+    return metadata
 
 
 def _checksum(header: str, weights: Mapping[str, npt.NDArray[Any]]) -> str:
