@@ -1,64 +1,36 @@
-"""The end of a run: forecasts of the selected cells, their measures, and every table of the run's directory."""
+"""The end of a run: forecasts of the selected cells, and what is made of them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from factor_ray import stages
-from factor_ray.ablation import Losses, measure_ablations, monthly_losses
-from factor_ray.comparison import compare_forecasts, compare_quantiles
-from factor_ray.correlations import correlation_frame
 from factor_ray.data.load import Loaded
 from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import excess_returns, next_returns
-from factor_ray.descriptions import Described, described_of, factor_frame, loading_frame, term_frame
+from factor_ray.descriptions import described_of
 from factor_ray.experiment import Experiment
-from factor_ray.levels import Levels, crossing, rearranged, searched_levels, trivial_levels
-from factor_ray.loadings import Loadings, left_out_r2, loading_portfolios, loadings_of, measure_loading_portfolios
-from factor_ray.measures import (
-    MARKET,
-    fills_portfolios,
-    form_portfolios,
-    market_portfolio,
-    measure_consensus,
-    measure_market,
-    measure_portfolios,
-    measure_quantiles,
-    measure_returns,
-    plain,
-)
-from factor_ray.run_directory import TABLES, Run
+from factor_ray.levels import Levels, searched_levels, trivial_levels
+from factor_ray.loadings import loadings_of
+from factor_ray.results import Results
+from factor_ray.run_directory import Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.inputs import Inputs
-from factor_ray.tables import (
-    Forecast,
-    ParquetPieces,
-    coefficient_frame,
-    consensus_table,
-    forecast_tables,
-    forecasts_of,
-    parquet,
-    trials_frame,
-)
-from factor_ray.whole_sample import WholeSample, WholeSamples, curve_frame
+from factor_ray.tables import Forecast, forecasts_of
+from factor_ray.whole_sample import WholeSamples
 from factor_ray.window_loadings import window_loading_frame
-from factor_ray.within import measure_within, rows_within
+from factor_ray.within import rows_within
 
 FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 ORACLE = "oracle"
 """Label of the simulated market's true expected returns."""
 
-_CONSTANT_IN_A_MONTH = ("zero", "historical_mean")
 _NOT_COMPARED = (ORACLE, "last_value")  # the one is the truth, the other lacks forecasts that all others have
 
 
@@ -92,43 +64,37 @@ def conclude(
     earned_N, excess_N = next_returns(loaded.panel), excess_returns(loaded.panel, 1)
     forecasts_means = not campaign.quests or any(quest.tau is None for quest in campaign.quests)
     with ThreadPoolExecutor(1) as beside:
-        conclusion = _Conclusion(experiment, inputs, earned_N[at_n], excess_N[at_n], within, beside)
+        results = Results(experiment, inputs, earned_N[at_n], excess_N[at_n], within, beside)
         for horizon in inputs.targets:
             if forecasts_means:
-                _add_means(conclusion, loaded, campaign, horizon, targets[horizon])
-            quantiles = [conclusion.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
+                _add_means(results, loaded, campaign, horizon, targets[horizon])
+            quantiles = [results.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
             for forecasts in zip(*quantiles, strict=True):
-                conclusion.compare_level(forecasts, horizon)
+                results.compare_level(forecasts, horizon)
             for name in dict.fromkeys(quest.model for quest in campaign.quests):
                 quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
                 for quest in quests:
-                    conclusion.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
+                    results.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
                     if quest.tau is None:
-                        conclusion.add_loadings(loadings_of(quest, inputs, campaign.store))
-                        conclusion.add_description(described_of(quest, campaign.store))
+                        results.add_loadings(loadings_of(quest, inputs, campaign.store))
+                        results.add_description(described_of(quest, campaign.store))
                 fits = [whole.of(quest) for quest in quests if quest.tau is not None]
-                conclusion.add_whole_sample([fit for fit in fits if fit is not None])
-        conclusion.write(run, campaign)
-    return conclusion.metrics
+                results.add_whole_sample([fit for fit in fits if fit is not None])
+        results.write(run, campaign)
+    return results.metrics
 
 
-def tested_rows(inputs: Inputs, horizon: int) -> npt.NDArray[np.int64]:
-    """Return the rows of all test months of a horizon, in order."""
-    spans = [inputs.panel.rows(*window.test) for window in inputs.windows[horizon]]
-    return np.concatenate([np.arange(span.start, span.stop) for span in spans])
-
-
-def _add_means(conclusion: _Conclusion, loaded: Loaded, campaign: Campaign, horizon: int, target_N: FloatArray) -> None:
+def _add_means(results: Results, loaded: Loaded, campaign: Campaign, horizon: int, target_N: FloatArray) -> None:
     """Take a horizon's forecasts of mean returns, with the market and the trivial forecasts that they are held to."""
-    inputs = conclusion.inputs
+    inputs = results.inputs
     benchmarks = stages.trivial_of(inputs.panel, inputs.targets[horizon], loaded.panel, target_N, horizon)
-    conclusion.add_market(horizon)
+    results.add_market(_tested_rows(inputs, horizon), horizon)
     compared = []
-    for forecast in _forecasts(conclusion.experiment, loaded, inputs, campaign, horizon, benchmarks):
-        conclusion.add(forecast, benchmarks["historical_mean"])
+    for forecast in _forecasts(results.experiment, loaded, inputs, campaign, horizon, benchmarks):
+        results.add(forecast, benchmarks["historical_mean"])
         compared += [forecast] * (forecast.returns is not None and forecast.model not in _NOT_COMPARED)
-    conclusion.compare(compared, horizon)
-    conclusion.ablate(horizon)
+    results.compare(compared, horizon)
+    results.ablate(horizon)
 
 
 def _forecasts(
@@ -143,7 +109,7 @@ def _forecasts(
     for quest in campaign.quests:
         if quest.horizon == horizon and quest.tau is None:
             yield from forecasts_of(quest, inputs, campaign.store, experiment.ensemble)
-    rows = tested_rows(inputs, horizon)
+    rows = _tested_rows(inputs, horizon)
     for name, values in trivial.items():
         yield Forecast(name, horizon, rows, values[rows])
     if loaded.truth is not None:
@@ -155,200 +121,10 @@ def _levels(experiment: Experiment, inputs: Inputs, campaign: Campaign, horizon:
     """Yield a horizon's quantiles: the searched models' and, beside any of these, the trivial ones."""
     yield from searched_levels(campaign, inputs, experiment.ensemble, horizon)
     if any(quest.tau is not None for quest in campaign.quests):
-        yield from trivial_levels(inputs, horizon, tested_rows(inputs, horizon), experiment.target.quantiles)
+        yield from trivial_levels(inputs, horizon, _tested_rows(inputs, horizon), experiment.target.quantiles)
 
 
-@dataclass
-class _Conclusion:
-    """Tables and measures of a run, gathered forecast by forecast.
-
-    Quantiles are measured, and tables written to disk, by ``beside`` while what comes next is made.
-    """
-
-    experiment: Experiment
-    inputs: Inputs
-    next_return_N: FloatArray
-    next_excess_N: FloatArray
-    within: Mapping[str, BoolArray]
-    beside: ThreadPoolExecutor
-    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    pieces: dict[str, ParquetPieces] = field(default_factory=dict)
-    portfolios: list[pd.DataFrame] = field(default_factory=list)
-    coefficients: list[pd.DataFrame] = field(default_factory=list)
-    losses: dict[int, dict[str, Losses]] = field(default_factory=dict)
-    described: list[Described] = field(default_factory=list)
-    loading_portfolios: list[pd.DataFrame] = field(default_factory=list)
-    window_loadings: list[pd.DataFrame] = field(default_factory=list)
-    measuring: list[tuple[Callable[[Any], None], Future[Any]]] = field(default_factory=list)
-
-    def add_market(self, horizon: int) -> None:
-        """Form and measure the portfolio of all assets."""
-        rows, settings = tested_rows(self.inputs, horizon), self.experiment.portfolios
-        market = market_portfolio(self.inputs.panel, rows, self.next_return_N, settings)
-        self.portfolios.append(market.assign(model=MARKET, horizon=horizon))
-        excess = market_portfolio(self.inputs.panel, rows, self.next_excess_N, settings)
-        self._measured(MARKET, horizon)["portfolio"] = measure_market(market, excess)
-
-    def add(self, forecast: Forecast, benchmark_N: FloatArray) -> None:
-        """Take a forecast of mean returns and of the consensus."""
-        panel, target_N = self.inputs.panel, self.inputs.targets[forecast.horizon]
-        measured = self._measured(forecast.model, forecast.horizon)
-        self._tell("forecasts", forecast_tables(panel, forecast, target_N))
-        if forecast.returns is not None:
-            measured["returns"] = measure_returns(panel, forecast, forecast.returns, target_N, benchmark_N)
-            self._sort(forecast, measured)
-            measured |= self._within(forecast, benchmark_N)
-        if forecast.total is not None:
-            measured["total"] = measure_returns(panel, forecast, forecast.total, target_N, benchmark_N)
-            losses = self.losses.setdefault(forecast.horizon, {})
-            losses[forecast.model] = monthly_losses(panel, forecast, target_N)
-        if forecast.consensus is not None:
-            self._tell("consensus", consensus_table(panel, forecast))
-            measured["consensus"] = measure_consensus(panel, forecast)
-        self.coefficients.append(coefficient_frame(panel, [forecast]))
-
-    def add_levels(self, levels: Levels) -> Levels:
-        """Take a forecast of all levels of returns, and return it rearranged where that is asked for."""
-        self._measured(levels[0].model, levels[0].horizon)["crossing"] = crossing(levels)
-        taken = rearranged(levels) if self.experiment.target.rearrange else levels
-        for forecast in taken:
-            self._add_quantile(forecast)
-        return taken
-
-    def add_whole_sample(self, levels: Sequence[WholeSample]) -> None:
-        """Take what a quantile model makes of the whole sample at all levels; nothing where it does not say."""
-        for found in levels:
-            self._add_quantile(found.fitted)
-            self.add_description(found.described)
-        if fitted := [found.fitted for found in levels]:
-            self._measured(fitted[0].model, fitted[0].horizon)["crossing"] |= crossing(fitted)
-
-    def add_loadings(self, loadings: Loadings | None) -> None:
-        """Take a model's loadings on its factors, where it has any."""
-        if loadings is None:
-            return
-        settings, measured = self.experiment.portfolios, self._measured(loadings.model, loadings.horizon)
-        target_N = self.inputs.targets[loadings.horizon]
-        measured["total_without_own"] = left_out_r2(self.inputs.panel, loadings, target_N)
-        formed = loading_portfolios(self.inputs.panel, loadings, self.next_return_N, settings)
-        if not formed.empty:
-            self.loading_portfolios.append(formed)
-            measured["loadings"] = measure_loading_portfolios(formed, settings)
-
-    def compare(self, forecasts: list[Forecast], horizon: int) -> None:
-        """Compare a horizon's forecasts of mean returns with each other."""
-        target_N = self.inputs.targets[horizon]
-        for name, row in compare_forecasts(self.inputs.panel, forecasts, target_N, horizon).items():
-            self._measured(name, horizon)["comparison"] = row
-
-    def compare_level(self, forecasts: Sequence[Forecast], horizon: int) -> None:
-        """Compare a horizon's forecasts of one quantile with each other."""
-
-        def take(compared: Mapping[str, dict[str, Any]]) -> None:
-            for name, row in compared.items():
-                self._measured(name, horizon).setdefault("quantile_comparison", {})[f"{forecasts[0].tau:g}"] = row
-
-        panel, target_N = self.inputs.panel, self.inputs.targets[horizon]
-        self.measuring.append((take, self.beside.submit(compare_quantiles, panel, forecasts, target_N, horizon)))
-
-    def add_window_loadings(self, found: pd.DataFrame) -> None:
-        """Take what a model's factors load on in each window, where it says."""
-        if not found.empty:
-            self.window_loadings.append(found)
-
-    def add_description(self, described: Described | None) -> None:
-        """Take what a model is made of, where it has factors."""
-        if described is not None:
-            self.described.append(described)
-
-    def ablate(self, horizon: int) -> None:
-        """Compare a horizon's variants of latent-factor models with the full ones."""
-        found = measure_ablations(self.experiment.models, self.losses.get(horizon, {}), horizon)
-        for name, measured in found.items():
-            self._measured(name, horizon)["ablation"] = measured
-
-    def write(self, run: Run, campaign: Campaign) -> None:
-        """Write the tables, what was selected and, last, the measures; tables that this run lacks are removed."""
-        for take, measured in self.measuring:
-            take(measured.result())
-        writing = {
-            name: self.beside.submit(run.write, f"{name}.parquet", content) for name, content in self._tables(campaign)
-        }
-        for each in writing.values():
-            each.result()
-        run.remove(*(f"{name}.parquet" for name in TABLES if name not in writing))
-        run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
-        run.write("metrics.json", json.dumps(plain(self.metrics), indent=1).encode())
-
-    def _tables(self, campaign: Campaign) -> Iterator[tuple[str, bytes]]:
-        """Yield the name and content of each table that the run has."""
-        yield "trials", parquet(trials_frame(campaign))
-        for name, pieces in self.pieces.items():
-            yield name, pieces.content()
-        if self.portfolios:
-            yield "portfolios", parquet(pd.concat(self.portfolios, ignore_index=True))
-            yield "coefficients", parquet(pd.concat(self.coefficients, ignore_index=True))
-        if self.described:
-            panel = self.inputs.panel
-            yield "factors", parquet(factor_frame(panel, self.described))
-            yield "loadings", parquet(loading_frame(panel, self.described))
-            if any(own.description.curves for own in self.described):
-                yield "curves", parquet(curve_frame(self.described))
-            if not (terms := term_frame(panel, self.described)).empty:
-                yield "terms", parquet(terms)
-            if panel.macro is not None:
-                found = [correlation_frame(panel, panel.macro, described) for described in self.described]
-                yield "correlations", parquet(pd.concat(found, ignore_index=True))
-        if self.window_loadings:
-            yield "window_loadings", parquet(pd.concat(self.window_loadings, ignore_index=True))
-        if self.loading_portfolios:
-            yield "loading_portfolios", parquet(pd.concat(self.loading_portfolios, ignore_index=True))
-
-    def _measured(self, model: str, horizon: int) -> dict[str, Any]:
-        measured: dict[str, Any] = self.metrics.setdefault(model, {}).setdefault(str(horizon), {})
-        return measured
-
-    def _add_quantile(self, forecast: Forecast) -> None:
-        panel, target_N = self.inputs.panel, self.inputs.targets[forecast.horizon]
-        found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
-        take = found.setdefault(f"{forecast.tau:g}", {}).update
-        self.measuring.append((take, self.beside.submit(measure_quantiles, panel, forecast, target_N)))
-        self._tell("quantiles", forecast_tables(panel, forecast, target_N))
-
-    def _tell(self, name: str, tables: Iterator[Any]) -> None:
-        for table in tables:
-            self.pieces.setdefault(name, ParquetPieces()).add(table)
-
-    def _within(self, forecast: Forecast, benchmark_N: FloatArray) -> dict[str, Any]:
-        """Measure a forecast of mean returns in each universe; nothing where none was asked for."""
-        panel, settings, target_N = self.inputs.panel, self.experiment.portfolios, self.inputs.targets[forecast.horizon]
-        sorts = forecast.model not in _CONSTANT_IN_A_MONTH
-        found = {
-            name: measure_within(
-                panel, forecast, inside_N, target_N, benchmark_N, self.next_return_N, settings, sorts=sorts
-            )
-            for name, inside_N in self.within.items()
-        }
-        return {"within": found} if found else {}
-
-    def _sort(self, forecast: Forecast, measured: dict[str, Any]) -> None:
-        """Form portfolios on the forecast, where some month has assets enough."""
-        panel, settings = self.inputs.panel, self.experiment.portfolios
-        fills = fills_portfolios(panel, forecast, self.next_return_N, settings)
-        if forecast.model not in _CONSTANT_IN_A_MONTH and fills:
-            formed = form_portfolios(panel, forecast, self.next_return_N, settings)
-            self.portfolios.append(formed)
-            measured |= measure_portfolios(formed, settings.costs)
-
-
-def _selections(campaign: Campaign) -> dict[str, dict[str, Any]]:
-    """Return what was selected: model -> horizon -> the best variant of each window, and each variant's points."""
-    found: dict[str, dict[str, Any]] = {}
-    for quest in campaign.quests:
-        assert quest.selection is not None
-        points = {
-            variant: [point.settings.model_dump(mode="json") for point in listed]
-            for variant, listed in quest.selection.points.items()
-        }
-        found.setdefault(quest.model, {})[quest.key] = {"best": quest.selection.best, "points": points}
-    return found
+def _tested_rows(inputs: Inputs, horizon: int) -> npt.NDArray[np.int64]:
+    """Return the rows of all test months of a horizon, in order."""
+    spans = [inputs.panel.rows(*window.test) for window in inputs.windows[horizon]]
+    return np.concatenate([np.arange(span.start, span.stop) for span in spans])
