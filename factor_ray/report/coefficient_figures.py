@@ -29,7 +29,7 @@ def coefficients_figure(contents: Contents) -> Figure | None:
     variables = contents.consensus_variables(shown[0][0])
 
     def paint(canvas: Canvas) -> None:
-        every = grid_of(canvas, len(shown), 2)
+        every = grid_of(canvas, len(shown), min(len(shown), 2))
         for axes, (horizon, model) in zip(every, shown, strict=True):
             _paint_coefficients(axes, contents, horizon, model, variables)
             axes.set_title(f"{Label.read(model).text}, {horizon}-month horizon")

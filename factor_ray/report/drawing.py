@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,27 +9,30 @@ from typing import Any, ClassVar
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from factor_ray.report.labels import MARKET, ORACLE, Label
 from factor_ray.report.numbers import plain
+from factor_ray.report.sheet import Sheet, axes_at
 
 INK, MUTED, GRID = "#1c2530", "#66707c", "#e4e8ec"
 WIDTH = 10.4
 """Width of a figure in inches: the page's column."""
-
-_DOTS = 72  # to the inch: those of SVG, so that text is measured as it will be written
 
 TRAIN, VALIDATION, TEST, EMBARGO = "#a9c4de", "#e6a23c", "#00735c", "#e6eaee"
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colours of families, and of whatever else stands side by side."""
+
+_APART = {"x": 0.65, "y": 0.3}  # inches between ticks, before room is made for their names
+_FEWEST, _MOST = 3, 8  # intervals
+
+_DOT = 1e-4  # length of a dot, in units of the x-axis: not every program draws what has none
 
 _TURNS: Any = ("solid", (0, (4, 1)), (0, (1, 0.8)))  # of lines, once the colours begin again
 _BENCHMARKS = {
@@ -65,8 +67,12 @@ _STYLE: Any = {
     "ytick.color": "#9aa3ad",
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "xtick.major.size": 3,
+    "xtick.bottom": False,  # lines of the grid and names say where ticks are
+    "ytick.left": False,
+    "xtick.major.size": 0,
     "ytick.major.size": 0,
+    "xtick.major.pad": 5,
+    "text.parse_math": False,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
@@ -101,24 +107,23 @@ def draw(key: str, title: str, height: float, paint: Callable[[Canvas], None], n
     notes : sequence of str
         Sentences of the caption.
     """
-    buffer = io.StringIO()
     with mpl.rc_context(_STYLE):
-        canvas = Canvas(figsize=(WIDTH, height), dpi=_DOTS)
-        FigureCanvasSVG(canvas)
-        paint(canvas)
-        _lay_out(canvas)
-        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Figure(key, title, _inline(buffer.getvalue(), key, title), notes)
+        sheet = Sheet(WIDTH, height)
+        paint(sheet.figure)
+        svg = sheet.svg()
+    return Figure(key, title, _inline(svg, key, title), notes)
 
 
-def grid_of(canvas: Canvas, count: int, columns: int, **options: Any) -> list[Axes]:
-    """Return ``count`` axes in rows of ``columns``."""
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    axes = canvas.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
-    for spare in axes[count:]:
-        spare.set_visible(False)
-    return list(axes[:count])
+def grid_of(canvas: Canvas, count: int, columns: int, *, sharex: bool = False) -> list[Axes]:
+    """Return ``count`` axes in rows of ``columns``; of axes that share their x-axis only the lowest name its ticks."""
+    grid = canvas.add_gridspec(-(-count // columns), columns)
+    found: list[Axes] = []
+    for place in range(count):
+        axes = axes_at(canvas, grid[divmod(place, columns)], sharex=found[0] if sharex and found else None)
+        if sharex:
+            axes.tick_params(axis="x", labelbottom=place + columns >= count)
+        found.append(axes)
+    return found
 
 
 def style_of(label: Label, labels: Sequence[Label]) -> dict[str, Any]:
@@ -184,6 +189,17 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], height: float
         )
 
 
+def dots(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, size: float, colour: str) -> None:
+    """Mark points by dots of a diameter in points.
+
+    They are lines of hardly any length with round ends, all one path; of markers each would be a shape of its own.
+    """
+    starts = np.stack([x, y], axis=-1)
+    path = np.stack([starts, starts + np.array([_DOT, 0.0]), np.full_like(starts, np.nan)], axis=1)
+    (line,) = axes.plot(*path.reshape(-1, 2).T, color=colour, linewidth=size, solid_capstyle="round", zorder=3)
+    line.get_path().should_simplify = False  # that would drop what is so short
+
+
 def lighter(colour: str) -> str:
     """Return a colour mixed with white, for what stands behind the colour's owner."""
     red, green, blue = (1 - 0.45 * (1 - part) for part in to_rgb(colour))
@@ -192,23 +208,26 @@ def lighter(colour: str) -> str:
 
 def percent_axis(axes: Axes, *, axis: str = "y") -> None:
     """Write an axis of decimals in percent."""
-    chosen = axes.yaxis if axis == "y" else axes.xaxis
-    chosen.set_major_locator(_SeenTicks(5))
-    chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(round(100 * value, 6)) + "%"))
+    _set_ticks(axes, axis, lambda value: plain(round(100 * value, 6)) + "%")
 
 
 def plain_axis(axes: Axes, *, axis: str = "y") -> None:
     """Write an axis of numbers with a true minus and no more digits than needed."""
-    chosen = axes.yaxis if axis == "y" else axes.xaxis
-    chosen.set_major_locator(_SeenTicks("auto", steps=[1, 2, 2.5, 5, 10]))
-    chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    _set_ticks(axes, axis, plain, steps=[1, 2, 2.5, 5, 10])
 
 
-def whole_axis(axes: Axes, *, axis: str = "x", most: int = 8) -> None:
+def whole_axis(axes: Axes, *, axis: str = "x") -> None:
     """Put the ticks of an axis at whole numbers."""
-    chosen = axes.yaxis if axis == "y" else axes.xaxis
-    chosen.set_major_locator(_SeenTicks(most, integer=True, min_n_ticks=1))
-    chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    _set_ticks(axes, axis, lambda value: f"{value:.0f}", integer=True, min_n_ticks=1)
+
+
+def _set_ticks(axes: Axes, axis: str, written: Callable[[float], str], **chosen: Any) -> None:
+    """Let an axis have as many ticks as there is room for: they are most of what a small axes says, and costs."""
+    along = axes.yaxis if axis == "y" else axes.xaxis
+    inches = (axes.bbox.height if axis == "y" else axes.bbox.width) / axes.figure.dpi
+    intervals = round(inches / _APART[axis])
+    along.set_major_locator(_SeenTicks(min(max(intervals, _FEWEST), _MOST), **chosen))
+    along.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
 
 
 class _SeenTicks(MaxNLocator):
@@ -221,29 +240,16 @@ class _SeenTicks(MaxNLocator):
         return found[(found >= low - slack) & (found <= high + slack)]
 
 
-def _lay_out(canvas: Canvas) -> None:
-    """Place the axes; what takes no room of its own is left out, since to measure it all ticks are made again."""
-    for axes in canvas.axes:
-        axes.spines[:].set_in_layout(False)
-        for axis in (axes.xaxis, axes.yaxis):
-            if not axis.get_label_text():
-                axis.set_label_coords(0.0, 0.0)
-    # A canvas that knows its layout engine would be drawn twice, once to lay it out.
-    ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05).execute(canvas)
-
-
 def _inline(svg: str, key: str, title: str) -> str:
     """Return an SVG as part of a page: no prologue, no names that could meet another figure's, the page's own font."""
     body = svg[svg.index("<svg") :]
     view = re.search(r'viewBox="([^"]*)"', body)
     assert view is not None
     inner = body[body.index(">") + 1 : body.rindex("</svg>")]
-    inner = re.sub(r"<metadata>.*?</metadata>", "", inner, flags=re.DOTALL)
     inner = re.sub(r"<style.*?</style>", "", inner, flags=re.DOTALL)
-    inner = re.sub(r"<!--.*?-->", "", inner, flags=re.DOTALL)
-    inner = re.sub(r'<g id="[^"]*"', "<g", inner)
     inner = inner.replace("xlink:href=", "href=")
-    inner = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", inner)
+    for names in (' id="', "url(#", 'href="#'):
+        inner = inner.replace(names, f"{names}{key}-")
     inner = re.sub(r"font-family: [^;\"]*;? ?", "", inner)
     inner = re.sub(r"font: ((?:\w+ )*)([\d.]+)px [^;\"]*", r"font-weight: \1; font-size: \2px", inner)
     inner = re.sub(r"\n\s*", "\n", inner)

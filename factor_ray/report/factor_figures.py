@@ -13,10 +13,11 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Patch
 
 from factor_ray.report.contents import Contents
-from factor_ray.report.drawing import INK, Figure, draw, plain_axis, style_of, whole_axis
+from factor_ray.report.drawing import INK, Figure, draw, grid_of, plain_axis, style_of, whole_axis
 from factor_ray.report.labels import Label
 from factor_ray.report.numbers import plain
 from factor_ray.report.quantile_measures import spread_out
+from factor_ray.report.sheet import axes_at
 
 COLUMNS = 4
 _MOST_FACTORS = 12
@@ -77,7 +78,7 @@ def level_cells(canvas: Canvas, own: pd.DataFrame) -> dict[tuple[str, int], Axes
     row = 0
     for level, count in counts.items():
         for place in range(count):
-            axes = canvas.add_subplot(grid[row + place // columns, place % columns])
+            axes = axes_at(canvas, grid[row + place // columns, place % columns])
             axes.set_title(f"τ = {level}, factor {place + 1}" if level else f"Factor {place + 1}", pad=4)
             cells[level, place + 1] = axes
         row += -(-count // columns)
@@ -111,8 +112,7 @@ def loading_map(label: Label, horizon: int, own: pd.DataFrame, level: str) -> Fi
     length = -(-len(wide) // blocks)
 
     def paint(canvas: Canvas) -> None:
-        axes_of = canvas.subplots(1, blocks, squeeze=False)[0]
-        for block, axes in enumerate(axes_of):
+        for block, axes in enumerate(grid_of(canvas, blocks, blocks)):
             part = shares.iloc[block * length : (block + 1) * length]
             axes.pcolormesh(part.to_numpy(), cmap=SIGNED, vmin=-1, vmax=1, edgecolors="#ffffff", linewidth=0.6)
             if blocks == 1:
@@ -120,7 +120,6 @@ def loading_map(label: Label, horizon: int, own: pd.DataFrame, level: str) -> Fi
             axes.set_ylim(length, 0)
             axes.set_yticks(np.arange(len(part)) + 0.5, list(part.index), fontsize=7.5)
             axes.set_xticks(np.arange(len(wide.columns)) + 0.5, [str(factor) for factor in wide.columns])
-            axes.tick_params(length=0)
             axes.xaxis.tick_top()
             axes.grid(visible=False)
             axes.spines[:].set_visible(False)
@@ -177,7 +176,7 @@ def _paint_series(axes: Axes, series: pd.DataFrame, colour: str) -> None:
     axes.plot(at, values, color=_RAW, linewidth=0.9)
     axes.plot(at, values.rolling(_MONTHS_OF_MEAN).mean(), color=colour, linewidth=1.5)
     axes.margins(x=0.01)
-    whole_axis(axes, most=5)
+    whole_axis(axes)
     plain_axis(axes)
 
 

@@ -102,7 +102,7 @@ def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
         spans = [(row, *_years(window[name])) for row, window in enumerate(windows) if window[name]]
         _paint_bars(axes, spans, facecolor=colour)
     axes.set_ylim(len(windows) - 0.4, -0.6)
-    step = max(1, -(-len(windows) // 12))
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, -(-len(windows) // 10)) if len(windows) <= 10 * step)
     shown = range(0, len(windows), step)
     axes.set_yticks(list(shown), [str(row + 1) for row in shown])
     axes.set_ylabel("window")
@@ -114,13 +114,16 @@ def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
 def _paint_bars(axes: Axes, spans: Sequence[tuple[int, float, float]], **style: Any) -> None:
     """Paint horizontal bars (row, beginning, end) as one shape: windows may be hundreds, and bars are dear."""
     if spans:
-        corners = [
-            [(start, row - _HALF), (end, row - _HALF), (end, row + _HALF), (start, row + _HALF)]
-            for row, start, end in spans
-        ]
-        bars = PathPatch(Path.make_compound_path_from_polys(np.array(corners)), linewidth=0, **style)
+        corners = np.array(
+            [
+                [(start, row - _HALF), (end, row - _HALF), (end, row + _HALF), (start, row + _HALF)]
+                for row, start, end in spans
+            ]
+        )
+        bars = PathPatch(Path.make_compound_path_from_polys(corners), linewidth=0, **style)
         bars.sticky_edges.x.append(min(start for _, start, _ in spans))
-        axes.add_patch(bars)
+        axes.update_datalim(corners.reshape(-1, 2))
+        axes.add_artist(bars)  # add_patch would look for extremes of curves, corner by corner
 
 
 def _gaps(windows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:

@@ -89,10 +89,7 @@ def _curve_figure(contents: Contents, family: str, name: str, horizons: Sequence
     rows = -(-len(panels) // columns)
 
     def paint(canvas: Canvas) -> None:
-        every = grid_of(canvas, rows * columns, columns)
-        for spare in every[len(panels) :]:
-            spare.set_visible(False)
-        for axes, (title, points, kind) in zip(every, panels, strict=False):
+        for axes, (title, points, kind) in zip(grid_of(canvas, len(panels), columns), panels, strict=True):
             _paint_curve(axes, points, kind)
             axes.set_title(title)
             axes.set_xlabel(sign(name))

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from factor_ray.report.contents import Contents
-from factor_ray.report.drawing import INK, Figure, draw
+from factor_ray.report.drawing import INK, Figure, draw, grid_of
 from factor_ray.report.factor_figures import SIGNED, own_tables, titled
 from factor_ray.report.labels import Label
 from factor_ray.report.numbers import decimal
@@ -31,7 +31,7 @@ def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure
     shown = every[strongest.sort_values(["whose", "most"], kind="stable").index]
 
     def paint(canvas: Canvas) -> None:
-        axes = canvas.subplots()
+        (axes,) = grid_of(canvas, 1, 1)
         axes.pcolormesh(shown.to_numpy(), cmap=SIGNED, vmin=-1, vmax=1, edgecolors="#ffffff", linewidth=0.8)
         for (row, column), value in np.ndenumerate(shown.to_numpy()):
             if math.isfinite(value):
@@ -44,7 +44,6 @@ def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure
         axes.set_xticks(
             np.arange(len(names)) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=7.5
         )
-        axes.tick_params(length=0)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from factor_ray.report.contents import Contents
-from factor_ray.report.drawing import INK, Figure, draw, grid_of, lighter, percent_axis, style_of, whole_axis
+from factor_ray.report.drawing import INK, Figure, dots, draw, grid_of, lighter, percent_axis, style_of, whole_axis
 from factor_ray.report.labels import Label
 from factor_ray.report.quantile_measures import HISTORICAL, PREDICTIVE, every_label, levels, measure, selected_models
 
@@ -127,7 +127,7 @@ def _fan_figure(contents: Contents, label: Label, horizon: int, wide: pd.DataFra
     taus = [float(column) for column in wide.columns if column != "realized"]
 
     def paint(canvas: Canvas) -> None:
-        for axes, asset in zip(grid_of(canvas, len(there), 2), there, strict=True):
+        for axes, asset in zip(grid_of(canvas, len(there), min(len(there), 2)), there, strict=True):
             _paint_fan(axes, wide.loc[asset], taus, colour)
             axes.set_title(str(asset), pad=4)
         pairs, alone = _bands(taus)
@@ -172,9 +172,9 @@ def _paint_fan(axes: Axes, own: pd.DataFrame, taus: list[float], colour: str) ->
         axes.plot(at, own[tau], color=colour, **_LINES[tau == 0.5])
     returns = own["realized"].to_numpy()
     outside = (returns < own[taus[0]].to_numpy()) | (returns > own[taus[-1]].to_numpy())
-    axes.scatter(at[~outside], returns[~outside], s=4, color=INK, linewidths=0, zorder=3)
-    axes.scatter(at[outside], returns[outside], s=9, color=_OUTSIDE, linewidths=0, zorder=4)
+    dots(axes, at[~outside], returns[~outside], 2, INK)
+    dots(axes, at[outside], returns[outside], 3, _OUTSIDE)
     axes.axhline(0, color="#9aa3ad", linewidth=0.7)
     axes.margins(x=0.01)
-    whole_axis(axes, most=5)
+    whole_axis(axes)
     percent_axis(axes)

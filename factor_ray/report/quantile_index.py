@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FixedLocator
 from scipy.stats import norm
 
 from factor_ray.report.contents import Contents
@@ -235,7 +236,7 @@ def _paint_bars(axes: Axes, own: pd.DataFrame, colour: str, *, named: bool) -> N
     axes.set_xlim(-1.02, 1.02)
     axes.grid(axis="y", visible=False)
     plain_axis(axes, axis="x")
-    axes.set_xticks([-1.0, -0.5, 0.0, 0.5, 1.0])
+    axes.xaxis.set_major_locator(FixedLocator([-0.5, 0.0, 0.5]))  # of no more than 1 each; few are longer
 
 
 def _paint_curve(axes: Axes, own: pd.DataFrame, colour: str) -> None:

@@ -43,7 +43,7 @@ def _tuning_figure(
     end = (parse_month(contents.windows(horizon)[-1]["test"][1]) + 1) / 12 + 1970
 
     def paint(canvas: Canvas) -> None:
-        for axes, name in zip(grid_of(canvas, len(names), _COLUMNS), names, strict=True):
+        for axes, name in zip(grid_of(canvas, len(names), min(len(names), _COLUMNS)), names, strict=True):
             _paint_choices(axes, by_level, name, starts, end)
             axes.set_title(sign(name))
         handles, texts = canvas.axes[0].get_legend_handles_labels()
@@ -70,7 +70,7 @@ def _paint_choices(axes: Axes, by_level: dict[str, pd.DataFrame], name: str, sta
     axes.set_yticks(range(len(values)), [_written(value) for value in values])
     axes.set_ylim(-0.5, len(values) - 0.5)
     axes.margins(x=0.01)
-    whole_axis(axes, most=5)
+    whole_axis(axes)
 
 
 def _order(text: str) -> tuple[float, str]:

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from factor_ray.report.contents import Contents
-from factor_ray.report.drawing import INK, Figure, draw, grid_of, plain_axis, style_of, whole_axis
+from factor_ray.report.drawing import INK, Figure, dots, draw, grid_of, plain_axis, style_of, whole_axis
 from factor_ray.report.labels import Label, families_of, sign, swept_numbers
 from factor_ray.report.search import family_trials, is_searched, searches_of
+from factor_ray.report.sheet import axes_at
 
 Search = tuple[int, float | None]
 """Horizon and level of a search; the level is None for means."""
@@ -45,18 +46,16 @@ def _search_figure(contents: Contents, family: str, trials: dict[Search, pd.Data
     rows = (1 + below) * -(-len(trials) // columns)
 
     def paint(canvas: Canvas) -> None:
-        every = canvas.subplots(rows, columns, squeeze=False)
+        grid = canvas.add_gridspec(rows, columns)
         for place, (at, own) in enumerate(trials.items()):
             row, column = (1 + below) * (place // columns), place % columns
-            scores = every[row, column]
+            scores = axes_at(canvas, grid[row, column])
             _paint_scores(scores, own, labels)
             scores.set_title(f"First window, {_written(at)}")
             if dropping:
-                alive = every[row + below, column + 1 - below]
+                alive = axes_at(canvas, grid[row + below, column + 1 - below])
                 _paint_alive(alive, own, labels)
                 alive.set_title(f"Points alive, {_written(at)}")
-        for axes in every.ravel():
-            axes.set_visible(axes.has_data())
 
     swept = any(label.is_variant for label in labels)
     notes = [
@@ -77,7 +76,7 @@ def _paint_scores(axes: Axes, own: pd.DataFrame, labels: list[Label]) -> None:
     for model, points in first.groupby("model", sort=False):
         points = points[points["validation_score"].abs() < float("inf")].sort_values("point")
         colour = style_of(Label.read(str(model)), labels)["color"]
-        axes.scatter(points["point"], points["validation_score"], s=13, color=colour, linewidths=0, zorder=3)
+        dots(axes, points["point"], points["validation_score"], 3.6, colour)
         best = points["validation_score"].cummin()
         axes.step(points["point"], best, where="post", color=colour, linewidth=0.9)
     axes.set_xlabel("point")
@@ -108,7 +107,7 @@ def _loss_figure(contents: Contents, family: str, variants: list[Label], name: s
     count = len(parts) * len(searches)
 
     def paint(canvas: Canvas) -> None:
-        every = grid_of(canvas, count, columns)
+        every = grid_of(canvas, count, min(columns, count))
         for row, (part, title) in enumerate(parts.items()):
             for column, at in enumerate(searches):
                 axes = every[row * len(searches) + column]

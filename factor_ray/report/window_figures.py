@@ -72,5 +72,5 @@ def _paint(axes: Axes, own: pd.DataFrame, largest: list[str], every: pd.Datetime
         axes.plot(at, wide[name].reindex(every), color=PALETTE[place], linewidth=1.2)
     margin = 0.01 * (at[-1] - at[0])
     axes.set_xlim(at[0] - margin, at[-1] + margin)
-    whole_axis(axes, most=5)
+    whole_axis(axes)
     plain_axis(axes)

@@ -213,7 +213,7 @@ def test_returns_outside_the_outermost_levels_are_marked() -> None:
     own = pd.DataFrame({0.05: -0.1, 0.95: 0.1, "realized": [0.0, -0.2, 0.3, np.nan]}, index=months)
     axes = Canvas().subplots()
     quantile_figures._paint_fan(axes, own, [0.05, 0.95], "#000000")
-    inside, outside = (np.asarray(dots.get_offsets())[:, 1] for dots in axes.collections[-2:])
+    inside, outside = (np.asarray(dots.get_ydata())[::3] for dots in axes.lines[:2])
     assert inside[~np.isnan(inside)].tolist() == [0.0]
     assert outside.tolist() == [-0.2, 0.3]
 
