@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from pathlib import Path
@@ -187,6 +188,16 @@ def main() -> None:
         sys.exit(2)
     except WorkError as error:
         print(f"factor-ray: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # a library's own files: those of a run say themselves which of them is meant
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        what = error.filename or "a file of a library"
+        print(
+            f"factor-ray: {what} cannot be written ({error.strerror}): free space on the disks of temporary files and of "
+            "compiled code (NUMBA_CACHE_DIR moves it), then start again; cells that were written before are kept",
+            file=sys.stderr,
+        )
         sys.exit(1)
     finally:
         gc.freeze()  # an interpreter that ends looks for them several times more

@@ -1,5 +1,6 @@
 """The command line: whatever it cannot use ends with exit code 2 and one line."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -59,6 +60,21 @@ def test_bad_input_ends_with_code_2_and_one_line(monkeypatch, capsys, tmp_path, 
     assert last.startswith(sentence)
     assert captured.out == ""
     assert "Traceback" not in captured.err
+
+
+def test_a_disk_that_is_full_ends_with_code_1_and_one_line(monkeypatch, capsys, tmp_path):
+    """Libraries keep files of their own, such as compiled code, and know nothing of our errors."""
+
+    def full(_experiment):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "run.yaml").write_text(SIMULATED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("factor_ray.experiment.Experiment.run", full)
+    assert call(monkeypatch, "run", "run.yaml") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("factor-ray: a file of a library cannot be written (No space left on device): free space")
+    assert said.count("\n") == 1
 
 
 def test_a_real_process_says_the_same(tmp_path):
