@@ -194,8 +194,8 @@ def main() -> None:
             raise
         what = error.filename or "a file of a library"
         print(
-            f"factor-ray: {what} cannot be written ({error.strerror}): free space on the disks of temporary files and of "
-            "compiled code (NUMBA_CACHE_DIR moves it), then start again; cells that were written before are kept",
+            f"factor-ray: {what} cannot be written ({error.strerror}): free space on the disks of temporary files and "
+            "of compiled code (NUMBA_CACHE_DIR moves it), then start again; cells that were written before are kept",
             file=sys.stderr,
         )
         sys.exit(1)
