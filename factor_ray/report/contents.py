@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyarrow.parquet import ParquetFile, RowGroupMetaData, filters_to_expression
 
 from factor_ray.errors import InputError
 from factor_ray.report.labels import MARKET, Label, families_of
+from factor_ray.report.trials import SearchKey, by_search
+from factor_ray.report.wanted_rows import Wanted, wanted_rows
 from factor_ray.run_directory import Run, read_yaml
 
 
@@ -51,7 +52,7 @@ class Contents:
     def cell_sizes(self) -> Sequence[int]:
         """Bytes of each stored cell; empty where the store is not kept."""
         cells = self.directory / "cells"
-        return sorted(_sizes(cells)) if cells.is_dir() else []
+        return _sizes(str(cells)) if cells.is_dir() else []
 
     @cached_property
     def portfolios(self) -> pd.DataFrame:
@@ -177,12 +178,22 @@ class Contents:
         return list(self.description["windows"][horizon])
 
     @cached_property
+    def selects_globally(self) -> bool:
+        """Whether selection compared means over all windows, and so looked ahead."""
+        return bool(self.description["experiment"]["search"]["selection"] == "global")
+
+    @cached_property
+    def searches(self) -> dict[SearchKey, pd.DataFrame]:
+        """The trials of each search; see :func:`factor_ray.report.trials.by_search`."""
+        return by_search(self.trials, is_global=self.selects_globally)
+
+    @cached_property
     def hyperparameters(self) -> pd.DataFrame:
         """One row for each row of the trials, one column for each hyperparameter that some model has."""
         codes, texts = pd.factorize(self.trials["hyperparameters"])
         return pd.DataFrame([json.loads(text) for text in texts]).iloc[codes].set_axis(self.trials.index)
 
-    def quantiles(self, *wanted: tuple[str, str, Any]) -> pd.DataFrame | None:
+    def quantiles(self, *wanted: Wanted, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
         """Return the rows of ``quantiles.parquet`` of which all that is wanted is true; None where there is no such.
 
         The file is the largest of a run: what is not wanted is not read.
@@ -190,7 +201,9 @@ class Contents:
         Parameters
         ----------
         wanted : tuples of (column, operator, value)
-            As ``pyarrow.parquet.read_table`` has its filters; operators are ``==``, ``in`` and ``<=``.
+            See :func:`factor_ray.report.wanted_rows.wanted_rows`.
+        columns : sequence of str or None
+            With ``asset``; None for all.
 
         Returns
         -------
@@ -200,14 +213,13 @@ class Contents:
         file = self.directory / "quantiles.parquet"
         if not file.is_file():
             return None
-        with ParquetFile(file, read_dictionary=["asset"]) as parquet:
-            groups = [at for at in range(parquet.num_row_groups) if _may_hold(parquet.metadata.row_group(at), wanted)]
-            # Several threads would wait for each other for memory, longer than any of them reads.
-            found = parquet.read_row_groups(groups, use_threads=False)
-        table = found.filter(filters_to_expression(list(wanted))).to_pandas()
+        rows = wanted_rows(file, wanted, columns, categories=["asset"])
+        if rows is None:
+            return None
+        table: pd.DataFrame = rows.to_pandas()
         if isinstance(table["asset"].dtype, pd.CategoricalDtype):
             table["asset"] = table["asset"].cat.reorder_categories(sorted(table["asset"].cat.categories))
-        return None if table.empty else table
+        return table
 
     def _table(self, name: str) -> pd.DataFrame | None:
         file = self.directory / f"{name}.parquet"
@@ -250,29 +262,15 @@ def as_number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _sizes(folder: Path) -> Iterator[int]:
+def _sizes(folder: str) -> list[int]:
     """Bytes of each cell below a folder: of many thousands, for which ``Path.rglob`` takes three times as long."""
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _sizes(Path(entry.path))
-            elif entry.name.endswith(".safetensors"):
-                yield entry.stat().st_size
-
-
-def _may_hold(group: RowGroupMetaData, wanted: Sequence[tuple[str, str, Any]]) -> bool:
-    """Whether a row group may have rows that are wanted, which pyarrow does not ask of columns of categories."""
-    columns = [group.column(at) for at in range(group.num_columns)]
-    ranges = {column.path_in_schema: (column.statistics.min, column.statistics.max) for column in columns}
-    for name, operator, value in wanted:
-        least, most = ranges[name]
-        if operator == "<=":
-            holds = least <= value
-        else:
-            holds = any(least <= one <= most for one in (value if operator == "in" else [value]))
-        if not holds:
-            return False
-    return True
+        every = list(entries)
+    sizes = [entry.stat().st_size for entry in every if entry.name.endswith(".safetensors")]
+    for entry in every:
+        if entry.is_dir():
+            sizes += _sizes(entry.path)
+    return sizes
 
 
 def _with_levels(trials: pd.DataFrame) -> pd.DataFrame:

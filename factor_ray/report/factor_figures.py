@@ -64,8 +64,10 @@ def own_tables(table: pd.DataFrame | None) -> Iterator[tuple[Label, int, pd.Data
     for (model, horizon), own in table.groupby(["model", "horizon"], sort=False):
         label = Label.read(str(model))
         if not label.is_variant:
-            level = own["tau"].map(lambda tau: "" if math.isnan(tau) else f"{tau:g}")
-            shown = spread_out(sorted(set(level), key=lambda text: float(text or 0.0)), _MOST_LEVELS)
+            codes, taus = pd.factorize(own["tau"], use_na_sentinel=False)
+            texts = ["" if math.isnan(tau) else f"{tau:g}" for tau in taus]
+            shown = spread_out(sorted(texts, key=lambda text: float(text or 0.0)), _MOST_LEVELS)
+            level = pd.Series(texts).take(codes).set_axis(own.index)
             yield label, int(str(horizon)), own.assign(level=level)[level.isin(shown)]
 
 
@@ -92,9 +94,10 @@ def rows_of(own: pd.DataFrame) -> int:
     return sum(-(-count // columns) for count in counts.values())
 
 
-def of_factor(own: pd.DataFrame, level: str, factor: int) -> pd.DataFrame:
-    """Return the rows of one factor at one level."""
-    return own[(own["level"] == level) & (own["factor"] == factor)]
+def by_factor(own: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
+    """Return the rows of each factor at each level."""
+    parts = own.groupby(["level", "factor"], sort=False)
+    return {(str(level), int(str(factor))): part for (level, factor), part in parts}
 
 
 def titled(what: str, label: Label, horizon: int) -> str:
@@ -150,8 +153,9 @@ def _series_figure(contents: Contents, label: Label, horizon: int, own: pd.DataF
     family = str(style_of(Label.read(label.family), contents.every_model())["color"])
 
     def paint(canvas: Canvas) -> None:
+        rows = by_factor(own)
         for (level, factor), axes in level_cells(canvas, own).items():
-            _paint_series(axes, of_factor(own, level, factor), level_colour(level) if level else family)
+            _paint_series(axes, rows[level, factor], level_colour(level) if level else family)
 
     notes = [
         "Grey: each month; coloured: mean of the month and the two before. By month of formation; factors are "

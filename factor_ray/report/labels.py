@@ -85,7 +85,9 @@ def sign(hyperparameter: str) -> str:
 
 def families_of(models: pd.Series) -> pd.Series:
     """Return the family of each label of a table's column."""
-    return models.map({full: Label.read(str(full)).family for full in models.unique()})
+    codes, labels = pd.factorize(models)
+    families = pd.Series([Label.read(str(full)).family for full in labels], dtype=models.dtype)
+    return families.take(codes).set_axis(models.index)
 
 
 def swept_numbers(labels: Sequence[Label]) -> list[str]:

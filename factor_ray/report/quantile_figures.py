@@ -16,6 +16,7 @@ from factor_ray.report.drawing import INK, Figure, dots, draw, grid_of, lighter,
 from factor_ray.report.labels import Label
 from factor_ray.report.quantile_measures import HISTORICAL, PREDICTIVE, every_label, levels, measure, selected_models
 
+_ROWS = ["month", "asset", "realized"]
 _ASSETS = 4
 _LONG = 0.9  # of the longest history
 _SHADE = 0.16
@@ -49,20 +50,22 @@ def levels_figure(contents: Contents) -> Figure | None:
 
 def fan_figures(contents: Contents) -> list[Figure]:
     """Draw each quantile model's true forecasts over time and what returns were: of assets asked for, else of a few."""
-    models = {h: [m for m in every_label(contents, h) if m.is_model and not m.is_variant] for h in contents.horizons}
-    names = {label.full for labels in models.values() for label in labels}
-    predictive = contents.quantiles(("kind", "==", PREDICTIVE), ("model", "in", names)) if names else None
-    if predictive is None:
-        return []
     found = []
-    for horizon, labels in models.items():
-        own = predictive[predictive["horizon"] == horizon]
-        taus = own["tau"].unique()
-        if len(taus) < 2:
+    for horizon in contents.horizons:
+        labels = [label for label in every_label(contents, horizon) if label.is_model and not label.is_variant]
+        taus = levels(contents, horizon)
+        if not labels or len(taus) < 2:
             continue
-        one = own[own["tau"] == taus[0]]  # all levels are of the same rows
+        names = {label.full for label in labels}
+        ours = [("kind", "==", PREDICTIVE), ("model", "in", names), ("horizon", "==", horizon)]
+        # All levels are of the same rows; as measures write them they have six digits.
+        one = contents.quantiles(*ours, ("tau", "<=", 1.00001 * float(taus[0])), columns=_ROWS)
+        if one is None:
+            continue
         assets = _asked_for(contents, one) or spread_assets(one)
-        shown = own[own["asset"].isin(assets)]
+        shown = contents.quantiles(*ours, ("asset", "in", assets), columns=[*_ROWS, "model", "tau", "prediction"])
+        if shown is None:
+            continue
         for label in labels:
             wide = _by_level(shown[shown["model"] == label.full])
             if not wide.empty:
@@ -78,7 +81,7 @@ def spread_assets(table: pd.DataFrame) -> list[Any]:
     table : DataFrame
         Columns ``month``, ``asset`` and ``realized``; an asset's month may be repeated.
     """
-    once = table[["month", "asset", "realized"]].drop_duplicates(["month", "asset"]).dropna()
+    once = table[["month", "asset", "realized"]].dropna().drop_duplicates(["month", "asset"])
     by = once.groupby("asset", observed=True)["realized"].agg(["size", "std"]).reset_index()
     long = by[by["size"] >= _LONG * by["size"].max()].sort_values(["std", "asset"], kind="stable")
     places = np.round(np.linspace(0.1, 0.9, _ASSETS) * max(len(long) - 1, 0)).astype(int)
@@ -117,8 +120,9 @@ def _paint_levels(axes: Axes, contents: Contents, horizon: int, name: str) -> No
 def _by_level(own: pd.DataFrame) -> pd.DataFrame:
     """One row for each asset and month: a column for each level, and ``realized``."""
     keys = ["asset", "month"]
-    wide = own.pivot_table(index=keys, columns="tau", values="prediction", observed=True)
-    return wide.assign(realized=own.groupby(keys, observed=True)["realized"].first())
+    # One forecast each: a table that means could be taken in would take six times as long.
+    wide = own.pivot(index=keys, columns="tau", values="prediction").dropna(how="all")  # noqa: PD010
+    return wide.assign(realized=own.drop_duplicates(keys).set_index(keys)["realized"])
 
 
 def _fan_figure(contents: Contents, label: Label, horizon: int, wide: pd.DataFrame, assets: list[Any]) -> Figure:

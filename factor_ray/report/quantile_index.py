@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -10,17 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator
-from scipy.stats import norm
 
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, draw, lighter, plain_axis
 from factor_ray.report.factor_figures import (
     COLUMNS,
     WHOLE_SAMPLE,
+    by_factor,
     level_cells,
     level_colour,
     loading_map,
-    of_factor,
     own_tables,
     rows_of,
     titled,
@@ -29,7 +29,7 @@ from factor_ray.report.numbers import decimal, p_value, percent
 from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading
 
 _STARS = (0.01, 0.05, 0.10)
-_BAND = norm.ppf(0.975)
+_BAND = NormalDist().inv_cdf(0.975)
 _MOST_BARS = 30
 _HALF = 0.36  # of a bar's height, where rows are one apart
 _TERMS = 4
@@ -70,14 +70,13 @@ def term_tables(contents: Contents) -> list[Table]:
     for label, horizon, own in own_tables(contents.terms):
         rows = []
         for (level, factor), part in own.groupby(["level", "factor"], sort=False):
-            varying = part[part["term"] != "1"]
-            of_index, coefficient = varying["of_index"].to_numpy(), varying["coefficient"].to_numpy()
-            size = float(np.sum(coefficient**2))
-            share = float(np.sum(of_index**2)) / size if size > 0 else math.nan
-            largest = varying.iloc[np.argsort(-np.abs(coefficient), kind="stable")[:_TERMS]]
+            terms, coefficients = part["term"].to_numpy(), part["coefficient"].to_numpy()
+            varying = np.flatnonzero(terms != "1")
+            size = float(np.sum(coefficients[varying] ** 2))
+            share = float(np.sum(part["of_index"].to_numpy()[varying] ** 2)) / size if size > 0 else math.nan
             cells = [Cell(percent(share, 1))]
-            for term, value in largest[["term", "coefficient"]].itertuples(index=False, name=None):
-                cells.append(Cell(term, percent(value, 3)))
+            for at in varying[np.argsort(-np.abs(coefficients[varying]), kind="stable")[:_TERMS]]:
+                cells.append(Cell(terms[at], percent(coefficients[at], 3)))
             cells += [Cell("–")] * (1 + _TERMS - len(cells))
             rows.append(Row(f"τ = {level}, factor {factor}", tuple(cells)))
         heads = ["", "Of one index, %", *(["Largest term", *(f"{place}." for place in range(2, 1 + _TERMS))])]
@@ -110,8 +109,9 @@ def index_figures(contents: Contents) -> list[Figure]:
             continue
 
         def paint(canvas: Canvas, own: pd.DataFrame = own) -> None:
+            rows = by_factor(own)
             for (level, factor), axes in level_cells(canvas, own).items():
-                _paint_bars(axes, of_factor(own, level, factor), level_colour(level), named=factor % COLUMNS == 1)
+                _paint_bars(axes, rows[level, factor], level_colour(level), named=factor % COLUMNS == 1)
 
         notes = ["Each factor's coefficients have unit length."]
         if own["standard_error"].notna().any():
@@ -135,8 +135,9 @@ def curve_figures(contents: Contents) -> list[Figure]:
     for label, horizon, own in own_tables(contents.curves):
 
         def paint(canvas: Canvas, own: pd.DataFrame = own) -> None:
+            rows = by_factor(own)
             for (level, factor), axes in level_cells(canvas, own).items():
-                _paint_curve(axes, of_factor(own, level, factor), level_colour(level or "0.5"))
+                _paint_curve(axes, rows[level, factor], level_colour(level or "0.5"))
 
         notes = ["The loading on a factor as a function of the index of characteristics, over the indices that occur."]
         if own["low"].notna().any():
@@ -157,7 +158,7 @@ def stars(coefficient: float, standard_error: float) -> str:
     """Return a Wald test's stars for a coefficient's being zero: 1, 5 and 10 per cent."""
     if not standard_error > 0:
         return ""
-    p = 2.0 * norm.sf(abs(coefficient) / standard_error)
+    p = math.erfc(abs(coefficient) / standard_error / math.sqrt(2.0))
     return "*" * sum(bool(p <= level) for level in _STARS)
 
 

@@ -50,7 +50,7 @@ def _tuning_figure(
         canvas.legend(handles, texts, loc="outside lower left", ncols=len(handles))
 
     notes = ["Selected with validation scores of each window and those before it, level by level; by test month."]
-    if contents.description["experiment"]["search"]["selection"] == "global":
+    if contents.selects_globally:
         notes = ["Selected with validation scores of all windows: it looks ahead. By test month."]
     rows = -(-len(names) // _COLUMNS)
     title = f"Tuning of {family}, {horizon}-month horizon"
@@ -58,14 +58,14 @@ def _tuning_figure(
 
 
 def _paint_choices(axes: Axes, by_level: dict[str, pd.DataFrame], name: str, starts: list[float], end: float) -> None:
-    chosen = {
-        level: [json.loads(text).get(name) for text in table["hyperparameters"]] for level, table in by_level.items()
-    }
-    values = sorted({json.dumps(value) for every in chosen.values() for value in every}, key=_order)
+    texts = {level: table["hyperparameters"].tolist() for level, table in by_level.items()}
+    written = {text: json.dumps(json.loads(text).get(name)) for every in texts.values() for text in set(every)}
+    chosen = {level: [written[text] for text in every] for level, every in texts.items()}
+    values = sorted({value for every in chosen.values() for value in every}, key=_order)
     for place, (level, every) in enumerate(chosen.items()):
         shift = (place - (len(chosen) - 1) / 2) * _APART
         at = [starts[int(window) - 1] for window in by_level[level]["window"]]
-        heights = [values.index(json.dumps(value)) + shift for value in every]
+        heights = [values.index(value) + shift for value in every]
         axes.step([*at, end], [*heights, heights[-1]], where="post", color=level_colour(level), label=f"τ = {level}")
     axes.set_yticks(range(len(values)), [_written(value) for value in values])
     axes.set_ylim(-0.5, len(values) - 0.5)

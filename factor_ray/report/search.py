@@ -20,9 +20,7 @@ _MOST_WINDOWS = 24  # of a search; where there are more, neighbours that selecte
 
 def searches_of(contents: Contents, family: str) -> list[tuple[int, float | None]]:
     """Return the horizons, and for quantiles the levels (None for means), at which a family was searched."""
-    own = contents.trials.loc[families_of(contents.trials["model"]) == family, ["horizon", "tau"]].drop_duplicates()
-    found = own.sort_values(["horizon", "tau"]).itertuples(index=False, name=None)
-    return [(int(horizon), None if math.isnan(tau) else float(tau)) for horizon, tau in found]
+    return [(horizon, tau) for name, horizon, tau in contents.searches if name == family]
 
 
 def search_heading(family: str, horizon: int, tau: float | None) -> str:
@@ -31,34 +29,20 @@ def search_heading(family: str, horizon: int, tau: float | None) -> str:
 
 
 def family_trials(contents: Contents, family: str, horizon: int, tau: float | None = None) -> pd.DataFrame:
-    """Return the trials of a family's variants at one horizon and level, with the score that selection compares.
-
-    ``score_so_far`` is the mean validation score of the point's first member over the windows up to the row's, or over
-    all windows where selection is global; NaN for other members.
-    """
-    trials = contents.trials
-    at_level = trials["tau"].isna() if tau is None else trials["tau"] == tau
-    own = trials[(trials["horizon"] == horizon) & at_level & (families_of(trials["model"]) == family)].copy()
-    first = own[own["member"] == 0].sort_values("window", kind="stable")
-    means = first.groupby(["model", "point"])["validation_score"]
-    if _is_global(contents):
-        so_far = means.transform("mean")
-    else:
-        so_far = means.expanding().mean().reset_index(level=[0, 1], drop=True)
-    own["score_so_far"] = so_far.reindex(own.index)
-    return own
+    """Return the trials of a family's variants at one horizon and level, with the score that selection compares."""
+    return contents.searches.get((family, horizon, tau), contents.trials.iloc[:0].assign(score_so_far=math.nan))
 
 
 def without_ablations(contents: Contents, trials: pd.DataFrame) -> pd.DataFrame:
     """Return the trials of variants that could be selected."""
     ablations = [model for model in trials["model"].unique() if contents.is_ablation(Label.read(model))]
-    return trials[~trials["model"].isin(ablations)]
+    return trials[~trials["model"].isin(ablations)] if ablations else trials
 
 
 def chosen_by_window(contents: Contents, family: str, horizon: int, tau: float | None = None) -> pd.DataFrame:
     """Return the trial that stands for a family in each window: the best selected point of any but ablations."""
-    trials = without_ablations(contents, family_trials(contents, family, horizon, tau))
-    chosen = trials[trials["selected"] & (trials["member"] == 0)]
+    trials = family_trials(contents, family, horizon, tau)
+    chosen = without_ablations(contents, trials[trials["selected"] & (trials["member"] == 0)])
     order = chosen.sort_values(["window", "score_so_far"], kind="stable")
     return order.drop_duplicates("window").set_index("window", drop=False)
 
@@ -76,7 +60,7 @@ def selection_table(contents: Contents) -> Table | None:
             chosen = chosen_by_window(contents, family, horizon, tau)
             windows = contents.windows(horizon)
             rows = []
-            for first, row in _alike(chosen):
+            for first, row in _alike(chosen[["window", "model", "point", "hyperparameters", "score_so_far"]]):
                 settings = json.loads(row["hyperparameters"])
                 last = int(row["window"])
                 start, end = windows[first - 1]["test"][0], windows[last - 1]["test"][1]
@@ -88,7 +72,7 @@ def selection_table(contents: Contents) -> Table | None:
                 rows.append(Row(f"{number}: {span}", tuple(cells), "plain", row["model"], horizon))
             if rows:
                 panels.append(Panel(search_heading(family, horizon, tau), tuple(rows)))
-    how = "all windows: it looks ahead" if _is_global(contents) else "that window and those before it"
+    how = "all windows: it looks ahead" if contents.selects_globally else "that window and those before it"
     notes = [
         f"Selected by the mean validation score (lower is better) of a point's first member over {how}. "
         "Only hyperparameters that differ between points are shown; experiment.yaml has all.",
@@ -196,9 +180,14 @@ def cost_table(contents: Contents) -> Table:
 
 def varying(contents: Contents, family: str) -> list[str]:
     """Return the hyperparameters that differ between a family's points; levels are not among them."""
-    texts = contents.trials.loc[families_of(contents.trials["model"]) == family, "hyperparameters"]
-    rows = contents.hyperparameters.loc[texts.drop_duplicates().index]
-    return [str(name) for name in rows if name != "tau" and len(set(rows[name].map(json.dumps))) > 1]
+    own = [family_trials(contents, family, *at)["hyperparameters"] for at in searches_of(contents, family)]
+    points = [json.loads(text) for text in dict.fromkeys(text for texts in own for text in texts.unique())]
+    values: dict[str, set[str]] = {}
+    for point in points:
+        for name, value in point.items():
+            values.setdefault(name, set()).add(json.dumps(value))
+    everywhere = {name for name in values if all(name in point for point in points)}
+    return [name for name, found in values.items() if name != "tau" and (len(found) > 1 or name not in everywhere)]
 
 
 def _alike(chosen: pd.DataFrame) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -228,11 +217,6 @@ def _value(value: Any) -> str:
     if isinstance(value, int | float):
         return plain(float(value))
     return " × ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _is_global(contents: Contents) -> bool:
-    search: Mapping[str, Any] = contents.description["experiment"]["search"]
-    return bool(search["selection"] == "global")
 
 
 def is_searched(trials: pd.DataFrame) -> bool:

@@ -24,7 +24,7 @@ def search_figures(contents: Contents) -> list[Figure]:
     for family in contents.families():
         trials = {at: family_trials(contents, family, *at) for at in searches_of(contents, family)}
         trials = {at: own[own["member"] == 0] for at, own in trials.items()}
-        if trials and is_searched(pd.concat(trials.values())):
+        if any(is_searched(own) for own in trials.values()):
             found.append(_search_figure(contents, family, trials))
     return found
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import PALETTE, Figure, draw, plain_axis, whole_axis
-from factor_ray.report.factor_figures import level_cells, of_factor, own_tables, rows_of, titled
+from factor_ray.report.factor_figures import by_factor, level_cells, own_tables, rows_of, titled
 
 _FEWEST_WINDOWS = 3
 _LINES = len(PALETTE)
@@ -30,8 +30,9 @@ def window_figures(contents: Contents) -> list[Figure]:
         def paint(
             canvas: Canvas, own: pd.DataFrame = own, largest: list[str] = largest, every: pd.DatetimeIndex = every
         ) -> None:
-            for (level, factor), axes in level_cells(canvas, own).items():
-                _paint(axes, of_factor(own, level, factor), largest, every)
+            rows = by_factor(own)
+            for at, axes in level_cells(canvas, own).items():
+                _paint(axes, rows[at], largest, every)
             handles = [Line2D([], [], color=PALETTE[place], label=name) for place, name in enumerate(largest)]
             canvas.legend(handles=handles, loc="outside lower left", ncols=_LINES)
 
@@ -53,9 +54,12 @@ def window_figures(contents: Contents) -> list[Figure]:
 
 def _lasting(own: pd.DataFrame) -> pd.DataFrame:
     """The factors up to the last one, at each level, that a tenth of the windows have; four at most."""
-    windows = own.groupby(["level", "factor"])["window"].transform("nunique")
-    lasting = own[windows >= 0.1 * own["window"].nunique()].groupby("level")["factor"].max()
-    return own[own["factor"] <= own["level"].map(lasting).fillna(0).clip(upper=_MOST_FACTORS)]
+    windows = own[["level", "factor", "window"]].drop_duplicates().groupby(["level", "factor"]).size()
+    lasting = windows[windows >= 0.1 * own["window"].nunique()].reset_index().groupby("level")["factor"].max()
+    kept = pd.Series(False, index=own.index)
+    for level, factor in lasting.items():
+        kept |= (own["level"] == level) & (own["factor"] <= min(factor, _MOST_FACTORS))
+    return own[kept]
 
 
 def largest_characteristics(own: pd.DataFrame) -> list[str]:
@@ -65,11 +69,14 @@ def largest_characteristics(own: pd.DataFrame) -> list[str]:
 
 
 def _paint(axes: Axes, own: pd.DataFrame, largest: list[str], every: pd.DatetimeIndex) -> None:
-    wide = own.pivot_table(index="month", columns="characteristic", values="coefficient", sort=False, observed=True)
+    own = own[own["characteristic"].isin(largest)]
+    wide = np.full((len(every), len(largest)), np.nan)
+    months, names = pd.Index(own["month"]), pd.Index(own["characteristic"])
+    wide[every.get_indexer(months), pd.Index(largest).get_indexer(names)] = own["coefficient"]
     at = np.asarray(every.year + every.month / 12)
     axes.axhline(0, color="#9aa3ad", linewidth=0.7)
-    for place, name in enumerate(largest):
-        axes.plot(at, wide[name].reindex(every), color=PALETTE[place], linewidth=1.2)
+    for values, colour in zip(wide.T, PALETTE, strict=False):
+        axes.plot(at, values, color=colour, linewidth=1.2)
     margin = 0.01 * (at[-1] - at[0])
     axes.set_xlim(at[0] - margin, at[-1] + margin)
     whole_axis(axes)

@@ -197,10 +197,34 @@ def test_row_groups_that_hold_nothing_wanted_are_not_read(make_run: MakeRun, mon
     with ParquetWriter(directory / "quantiles.parquet", Table.from_pandas(pieces[0]).schema) as writer:
         for piece in pieces:
             writer.write_table(Table.from_pandas(piece))
-    read: list[list[int]] = []
-    plainly = ParquetFile.read_row_groups
-    monkeypatch.setattr(ParquetFile, "read_row_groups", lambda file, at, **k: read.append(at) or plainly(file, at, **k))
+    read: list[int] = []
+    plainly = ParquetFile.read_row_group
+    monkeypatch.setattr(
+        ParquetFile, "read_row_group", lambda file, at, *a, **k: read.append(at) or plainly(file, at, *a, **k)
+    )
     contents = read_contents(directory)
     assert [len(contents.quantiles(*wanted)) for wanted in ([("model", "==", "b")], [("tau", "<=", 0.1)])] == [4, 4]
     assert contents.quantiles(("model", "in", {"b"}), ("tau", "<=", 0.05)) is None
-    assert read == [[2, 3], [0, 2], []]
+    assert read == [2, 3, 0, 2]
+
+
+def test_rows_of_a_group_are_asked_where_its_ends_do_not_tell(make_run: MakeRun) -> None:
+    directory = make_run(horizons=(1,), windows=2)
+    pieces = [
+        pd.DataFrame({"model": ["a", "b"], "tau": [0.1, 0.5], "asset": ["y", "x"], "horizon": 1}),
+        pd.DataFrame({"model": "b", "tau": 0.5, "asset": ["x", "z"], "horizon": 1}),
+    ]
+    with ParquetWriter(directory / "quantiles.parquet", Table.from_pandas(pieces[0]).schema) as writer:
+        for piece in pieces:
+            writer.write_table(Table.from_pandas(piece))
+    contents = read_contents(directory)
+    every = pd.concat(pieces, ignore_index=True)
+    for wanted, kept in (
+        (("model", "==", "b"), every["model"] == "b"),
+        (("tau", "<=", 0.3), every["tau"] <= 0.3),
+        (("asset", "in", ["x", "y"]), every["asset"].isin(["x", "y"])),
+        (("horizon", "==", 1), every["horizon"] == 1),
+    ):
+        found = contents.quantiles(wanted, columns=["asset", "tau"])
+        assert found is not None
+        assert found.astype({"asset": str}).to_numpy().tolist() == every.loc[kept, ["asset", "tau"]].to_numpy().tolist()
