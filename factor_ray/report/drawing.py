@@ -31,6 +31,7 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 _APART = {"x": 0.65, "y": 0.3}  # inches between ticks, before room is made for their names
 _FEWEST, _MOST = 3, 8  # intervals
+_ROUND = (1, 2, 2.5, 5, 10)
 
 _DOT = 1e-4  # length of a dot, in units of the x-axis: not every program draws what has none
 
@@ -208,12 +209,12 @@ def lighter(colour: str) -> str:
 
 def percent_axis(axes: Axes, *, axis: str = "y") -> None:
     """Write an axis of decimals in percent."""
-    _set_ticks(axes, axis, lambda value: plain(round(100 * value, 6)) + "%")
+    _set_ticks(axes, axis, lambda value: plain(round(100 * value, 6)) + "%", steps=_ROUND)
 
 
 def plain_axis(axes: Axes, *, axis: str = "y") -> None:
     """Write an axis of numbers with a true minus and no more digits than needed."""
-    _set_ticks(axes, axis, plain, steps=[1, 2, 2.5, 5, 10])
+    _set_ticks(axes, axis, plain, steps=_ROUND)
 
 
 def whole_axis(axes: Axes, *, axis: str = "x") -> None:

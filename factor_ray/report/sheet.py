@@ -91,6 +91,13 @@ class _MeasuredAxes(Axes):
         return Bbox.from_extents(*np.add(self.bbox.extents, self._room))
 
 
+    def grid(self, *which: Any, **how: Any) -> None:
+        """Switch the grid's lines, as new axes do first of all; each axis would make a minor tick otherwise."""
+        for axis in (self.xaxis, self.yaxis):
+            axis.minorTicks = []
+        super().grid(*which, **how)
+
+
 class _Writer(RendererSVG):
     """Writes SVG without groups; a text is measured when it is first met, in this figure or an earlier one."""
 
