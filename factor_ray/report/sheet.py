@@ -90,7 +90,6 @@ class _MeasuredAxes(Axes):
             return whole
         return Bbox.from_extents(*np.add(self.bbox.extents, self._room))
 
-
     def grid(self, *which: Any, **how: Any) -> None:
         """Switch the grid's lines, as new axes do first of all; each axis would make a minor tick otherwise."""
         for axis in (self.xaxis, self.yaxis):
