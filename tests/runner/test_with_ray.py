@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,12 @@ def write_config(directory: Path, *, months: int = 118, epochs: int = 4, extra: 
 
 def run(directory: Path, **settings) -> Run:
     return Experiment.from_yaml(write_config(directory, **settings)).run()
+
+
+def copied(run: Run, directory: Path) -> Run:
+    """A finished run of one's own, to spoil or to go on with. Runs may be moved: it need not be fitted again."""
+    shutil.copytree(run.path, directory / run.path.name)
+    return Run.open(directory / run.path.name)
 
 
 def results(run: Run) -> dict[str, bytes]:
@@ -124,13 +131,14 @@ def test_one_slot_and_other_packs_give_the_same_bytes(reference: Run, tmp_path: 
     assert_same(one_by_one, results(reference))
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_worker_group_of_two_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_a_worker_group_of_two_gives_the_same_bytes(reference: Run, tmp_path: Path) -> None:
     """One window and one round: a single worker group, since each takes some ten seconds to start."""
     config = write_config(tmp_path)
     small = ["target.horizon=3", "windows.scheme=single", "search.points=2", "ensemble.members=1"]
+    shutil.copytree(reference.cells, tmp_path / "alone" / "cells")  # among them all that one worker would fit here
     alone = Experiment.from_yaml(config, [*small, "name=alone"]).run()
     together = Experiment.from_yaml(config, [*small, "name=together", "compute.workers=2"]).run()
+    assert (alone.status()["fitted"], together.status()["fitted"]) == (0, 4)
     assert_same(together, results(alone))
 
 
@@ -177,7 +185,7 @@ def test_a_killed_driver_loses_nothing(reference: Run, tmp_path: Path) -> None:
 
 
 def test_a_corrupt_cell_is_set_aside_and_fitted_again(reference: Run, tmp_path: Path) -> None:
-    own = run(tmp_path)
+    own = copied(reference, tmp_path)
     victim = own.cells / sorted(file.relative_to(own.cells) for file in own.cells.rglob("*.safetensors"))[0]
     victim.write_bytes(victim.read_bytes()[:-7])
     assert_same(own.experiment.run(), results(reference))
@@ -186,7 +194,7 @@ def test_a_corrupt_cell_is_set_aside_and_fitted_again(reference: Run, tmp_path: 
 
 
 def test_new_months_refit_only_what_is_new(reference: Run, tmp_path: Path) -> None:
-    own = run(tmp_path)
+    own = copied(reference, tmp_path)
     before = cells(own)
     run(tmp_path, months=118 + 2)  # still inside the second window's test months
     assert cells(own) == before
