@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/python jobs/run.py configs/quickstart.yaml
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 slow: setup
 	$(BIN)/python -m pytest -m slow -s
@@ -30,7 +30,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 # Writes the lock from what is installed now (run it after a deliberate upgrade).
 lock:

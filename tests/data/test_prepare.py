@@ -280,7 +280,7 @@ def test_what_comes_later_changes_nothing_that_was_prepared(seed, chosen, change
 LEAKS = [pair for pair in itertools.product(PAPER, [noisy, deleted]) if pair != (Preprocess(screen="paper"), noisy)]
 
 
-@pytest.mark.parametrize(("chosen", "change"), LEAKS, ids=str)
+@pytest.mark.parametrize(("chosen", "change"), LEAKS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_the_papers_variants_are_seen_to_look_ahead(chosen, change):
     chosen = chosen.model_copy(update={"lag": "none", "max_missing": 0.35})
     differs = 0
