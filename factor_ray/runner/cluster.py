@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psutil
 import ray
 
 from factor_ray.errors import InputError
@@ -39,7 +41,8 @@ def cluster(settings: ComputeSettings) -> Iterator[Machines]:
     if ray.is_initialized():
         yield _machines(settings)
         return
-    if os.environ.get("RAY_ADDRESS"):
+    own = not os.environ.get("RAY_ADDRESS")
+    if not own:
         ray.init(logging_level=logging.ERROR)
     else:
         settings.require_processors()
@@ -54,6 +57,8 @@ def cluster(settings: ComputeSettings) -> Iterator[Machines]:
     try:
         yield _machines(settings)
     finally:
+        if own:
+            _end_autoscaler()
         ray.shutdown()
 
 
@@ -80,6 +85,17 @@ def _machines(settings: ComputeSettings) -> Machines:
         )
     groups = limit // settings.workers
     return Machines(groups if settings.slots == "auto" else min(settings.slots, groups), settings.workers, gpus)
+
+
+def _end_autoscaler() -> None:
+    """End the autoscaler, which has nothing to scale on one machine.
+
+    Ray ends it after what it reports to, and waits for a second that it tries to.
+    """
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it may have ended by itself
+            if any("/autoscaler/" in part and part.endswith("/monitor.py") for part in child.cmdline()):
+                child.kill()
 
 
 def _quiet() -> None:
