@@ -3,12 +3,19 @@
 import subprocess
 import sys
 
+import psutil
+
 from factor_ray.runner.cluster import _end_autoscaler
 
 
-def test_the_autoscaler_alone_is_ended(tmp_path):
+def test_the_autoscaler_alone_is_ended(monkeypatch, tmp_path):
     """Ray would wait for it for a second; other processes end in Ray's order, or are none of ours."""
-    processes = {}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def these(_driver: psutil.Process) -> list[psutil.Process]:  # the tests' own cluster is left alone
+        return [psutil.Process(process.pid) for process in processes.values()]
+
+    monkeypatch.setattr(psutil.Process, "children", these)
     for name in ("autoscaler/_private/monitor.py", "autoscaler/_private/other.py", "_private/log_monitor.py"):
         script = tmp_path / name
         script.parent.mkdir(parents=True, exist_ok=True)
