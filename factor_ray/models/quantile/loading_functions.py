@@ -29,19 +29,26 @@ def index_loadings(xt_DM: Floats, bounds: npt.NDArray[np.int64], thetas_VRD: Flo
 
 @compiled
 def _fill(xt_DM: Floats, bounds: npt.NDArray[np.int64], thetas_VRD: Floats, b_VRJ: Floats, loadings_RM: Floats) -> None:
-    roots_J = np.sqrt(np.arange(b_VRJ.shape[2] + 1.0))
+    order, most = b_VRJ.shape[2], np.max(np.diff(bounds))
+    w_M, h_M, before_M = np.empty(most), np.empty(most), np.empty(most)
     for v in range(len(bounds) - 1):
         first, stop = bounds[v], bounds[v + 1]
+        w_N, h_N, before_N = w_M[: stop - first], h_M[: stop - first], before_M[: stop - first]
         for r in range(len(loadings_RM)):
-            w_N = loadings_RM[r, first:stop]
+            total_N, b_J = loadings_RM[r, first:stop], b_VRJ[v, r]
+            w_N[:] = 0.0
             for d in range(len(xt_DM)):
                 x_N, theta = xt_DM[d, first:stop], thetas_VRD[v, r, d]
                 for i in range(len(w_N)):
                     w_N[i] += x_N[i] * theta
-            for i in range(len(w_N)):
-                # The recursion of hermite_functions: sqrt(j+1) h_{j+1} = w h_j - sqrt(j) h_{j-1}.
-                before, h, total = 0.0, 1.0, 0.0
-                for j in range(b_VRJ.shape[2]):
-                    total += b_VRJ[v, r, j] * h
-                    before, h = h, (w_N[i] * h - roots_J[j] * before) / roots_J[j + 1]
-                w_N[i] = total
+            # The recursion of hermite_functions: sqrt(j+1) h_{j+1} = w h_j - sqrt(j) h_{j-1}; degree by degree, since
+            # processors take several rows at once.
+            total_N[:] = b_J[0]
+            h_N[:] = 1.0
+            before_N[:] = 0.0
+            for j in range(order - 1):
+                root, next_root, b = np.sqrt(j), np.sqrt(j + 1), b_J[j + 1]
+                for i in range(len(w_N)):
+                    above = (w_N[i] * h_N[i] - root * before_N[i]) / next_root
+                    before_N[i], h_N[i] = h_N[i], above
+                    total_N[i] += b * above
