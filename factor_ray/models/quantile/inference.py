@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.lapack import dposv
 from scipy.special import ndtri
 
 from factor_ray.errors import InputError
@@ -187,13 +187,12 @@ def _scores(
     h = bandwidth * max(_bandwidth(e_N, tau), float(np.partition(np.abs(e_N), nearest)[nearest]))
     near_NP = phi_NP[np.abs(e_N) <= h]
     phi_PP = near_NP.T @ near_NP / (2.0 * assets * h) + np.diag(penalty_P)
-    try:
-        solved_PK = cho_solve(cho_factor(phi_PP), weights_KP.T)
-    except LinAlgError as error:
+    _, solved_PK, not_positive = dposv(phi_PP, weights_KP.T)
+    if not_positive:
         raise InputError(
             f"Month {number} has {len(near_NP)} residuals within the kernel's bandwidth {h:.3g}, too few for "
             f"{phi_NP.shape[1]} terms: raise bandwidth, use a smaller order, or a ridge above 0"
-        ) from error
+        )
     scores: Floats = np.sqrt(tau * (1.0 - tau)) / assets * (phi_NP @ solved_PK).T
     return scores
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import eigh
 
 from factor_ray.errors import InputError
 from factor_ray.models.quantile.alignment import align
@@ -67,10 +68,17 @@ def bootstrap_indices(
 def _betas(C_TP: Floats, factors: int) -> Floats:
     """Step 2's coefficients of the factors, (R, P), by moments: eigenvalues lose digits that no standard error has."""
     if C_TP.shape[0] <= C_TP.shape[1]:
-        _, left_TT = np.linalg.eigh(C_TP @ C_TP.T)
-        betas_RP = left_TT.T[: -factors - 1 : -1] @ C_TP / np.sqrt(len(C_TP))
+        _, left_TR = _largest(C_TP @ C_TP.T, factors)
+        betas_RP = left_TR.T @ C_TP / np.sqrt(len(C_TP))
     else:
-        squared_P, right_PP = np.linalg.eigh(C_TP.T @ C_TP / len(C_TP))
-        betas_RP = np.sqrt(np.maximum(squared_P[: -factors - 1 : -1], 0.0))[:, None] * right_PP.T[: -factors - 1 : -1]
+        squared_R, right_PR = _largest(C_TP.T @ C_TP / len(C_TP), factors)
+        betas_RP = np.sqrt(np.maximum(squared_R, 0.0))[:, None] * right_PR.T
     mean_R = betas_RP @ C_TP.mean(axis=0)  # the sign of a factor's mean
     return np.asarray(np.where(mean_R < 0.0, -1.0, 1.0)[:, None] * betas_RP, dtype=np.float64)
+
+
+def _largest(moments_PP: Floats, count: int) -> tuple[Floats, Floats]:
+    """The largest eigenvalues of a symmetric matrix, falling, and their vectors in columns."""
+    size = len(moments_PP)
+    values, vectors = eigh(moments_PP, subset_by_index=[size - count, size - 1], check_finite=False)
+    return values[::-1], vectors[:, ::-1]
