@@ -15,14 +15,14 @@ from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import excess_returns, next_returns
 from factor_ray.descriptions import described_of
 from factor_ray.experiment import Experiment
-from factor_ray.levels import Levels, searched_levels, trivial_levels
+from factor_ray.levels import Levels, trivial_levels
 from factor_ray.loadings import loadings_of
 from factor_ray.results import Results
 from factor_ray.run_directory import Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.inputs import Inputs
+from factor_ray.selected_levels import SelectedLevels
 from factor_ray.tables import Forecast, forecasts_of
-from factor_ray.whole_sample import WholeSamples
 from factor_ray.window_loadings import window_loading_frame
 from factor_ray.within import rows_within
 
@@ -41,7 +41,7 @@ def conclude(
     inputs: Inputs,
     campaign: Campaign,
     targets: Mapping[int, FloatArray],
-    whole: WholeSamples,
+    selected: SelectedLevels,
 ) -> dict[str, Any]:
     """Forecast with the selected cells, measure, and write every table.
 
@@ -51,7 +51,7 @@ def conclude(
         Of the run; the campaign is finished.
     targets : mapping of horizon to float32 array
         Of the rows as they were loaded.
-    whole : WholeSamples
+    selected : SelectedLevels
         Begun for every search of a quantile model.
 
     Returns
@@ -68,17 +68,21 @@ def conclude(
         for horizon in inputs.targets:
             if forecasts_means:
                 _add_means(results, loaded, campaign, horizon, targets[horizon])
-            quantiles = [results.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon)]
+            quantiles = [
+                results.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon, selected)
+            ]
             for forecasts in zip(*quantiles, strict=True):
                 results.compare_level(forecasts, horizon)
             for name in dict.fromkeys(quest.model for quest in campaign.quests):
                 quests = [quest for quest in campaign.quests if quest.model == name and quest.horizon == horizon]
                 for quest in quests:
-                    results.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
-                    if quest.tau is None:
+                    if quest.tau is not None:
+                        results.add_window_loadings(selected.window_loadings(quest))
+                    else:
+                        results.add_window_loadings(window_loading_frame(quest, inputs.panel, campaign.store))
                         results.add_loadings(loadings_of(quest, inputs, campaign.store))
                         results.add_description(described_of(quest, campaign.store))
-                fits = [whole.of(quest) for quest in quests if quest.tau is not None]
+                fits = [selected.whole_sample(quest) for quest in quests if quest.tau is not None]
                 results.add_whole_sample([fit for fit in fits if fit is not None])
         results.write(run, campaign)
     return results.metrics
@@ -117,10 +121,15 @@ def _forecasts(
         yield Forecast(ORACLE, horizon, rows, true_N[rows])
 
 
-def _levels(experiment: Experiment, inputs: Inputs, campaign: Campaign, horizon: int) -> Iterator[Levels]:
+def _levels(
+    experiment: Experiment, inputs: Inputs, campaign: Campaign, horizon: int, selected: SelectedLevels
+) -> Iterator[Levels]:
     """Yield a horizon's quantiles: the searched models' and, beside any of these, the trivial ones."""
-    yield from searched_levels(campaign, inputs, experiment.ensemble, horizon)
-    if any(quest.tau is not None for quest in campaign.quests):
+    quests = [quest for quest in campaign.quests if quest.horizon == horizon and quest.tau is not None]
+    for name in dict.fromkeys(quest.model for quest in quests):  # its variants, all levels together
+        by_level = [selected.forecasts(quest) for quest in quests if quest.model == name]
+        yield from map(list, zip(*by_level, strict=True))
+    if quests:
         yield from trivial_levels(inputs, horizon, _tested_rows(inputs, horizon), experiment.target.quantiles)
 
 

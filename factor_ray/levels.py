@@ -10,23 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from factor_ray.models.trivial import trivial_quantiles
-from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.inputs import Inputs
-from factor_ray.runner.settings import EnsembleSettings
-from factor_ray.tables import TOTAL, Forecast, forecasts_of
+from factor_ray.tables import TOTAL, Forecast
 
 Levels = list[Forecast]
 """One model's forecasts of all levels, rising, over the same rows."""
 
 FloatArray = npt.NDArray[np.float32]
-
-
-def searched_levels(campaign: Campaign, inputs: Inputs, ensemble: EnsembleSettings, horizon: int) -> Iterator[Levels]:
-    """Yield every quantile model and variant at a horizon, all levels together."""
-    quests = [quest for quest in campaign.quests if quest.horizon == horizon and quest.tau is not None]
-    for name in dict.fromkeys(quest.model for quest in quests):
-        by_level = [forecasts_of(quest, inputs, campaign.store, ensemble) for quest in quests if quest.model == name]
-        yield from map(list, zip(*by_level, strict=True))
 
 
 def trivial_levels(

@@ -36,8 +36,8 @@ from factor_ray.runner.inputs import Digests, Inputs
 from factor_ray.runner.shards import prepare_in_shards
 from factor_ray.runner.tracking import Tracker
 from factor_ray.runner.tuning import run_campaign
+from factor_ray.selected_levels import SelectedLevels
 from factor_ray.shown_assets import require_shown_assets
-from factor_ray.whole_sample import WholeSamples
 from factor_ray.within import require_within
 
 _MOST_SHARDS = 16
@@ -84,14 +84,14 @@ def run_experiment(experiment: Experiment) -> Run:
             quests = stages.quests(experiment, inputs, digests)
             pool = ThreadPoolExecutor(os.cpu_count())
             held.callback(pool.shutdown, cancel_futures=True)  # a run that fails does not wait for what has not begun
-            whole = WholeSamples(pool, inputs, store, console.warn)
+            levels = SelectedLevels(pool, inputs, store, experiment.ensemble, console.warn)
             campaign = Campaign(
                 quests,
                 store,
                 slots=machines.slots,
                 pack=experiment.search.pack,
                 warn=console.warn,
-                on_selected=whole.begin,
+                on_selected=levels.begin,
             )
             by_model = {
                 entry.name: sum(sum(stages.planned_cells(experiment, entry, listed)) for listed in windows.values())
@@ -116,7 +116,7 @@ def run_experiment(experiment: Experiment) -> Run:
                 note(campaign)
                 run_campaign(campaign, inputs, machines, on_progress=note)
             console.stage("forecasting and measuring")
-            metrics = conclude(experiment, run, loaded, inputs, campaign, targets, whole)
+            metrics = conclude(experiment, run, loaded, inputs, campaign, targets, levels)
             tracker.finish(metrics)
             run.note_status(
                 stage="done", planned=planned, reused=campaign.reused, fitted=campaign.fitted, started=started

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ IN_SAMPLE = "in_sample"
 
 FloatArray = npt.NDArray[np.float32]
 
-_DESCRIBED = 3  # raise it when the same estimate would be described in another way
+_DESCRIBED = 4  # raise it when the same estimate would be described in another way
 _WHERE_KNOWN = ("standard_errors", "bootstrap_errors", "joint_p", "separation", "sieve", "sieve_of_index")
 
 
@@ -44,35 +43,6 @@ class WholeSample:
 
     fitted: Forecast
     described: Described | None
-
-
-@dataclass
-class WholeSamples:
-    """The whole-sample estimates of a run's quantile models, made beside what comes after each search.
-
-    Parameters
-    ----------
-    pool : ThreadPoolExecutor
-        What makes them.
-    inputs, store, warn
-        As in :func:`whole_sample`.
-    """
-
-    pool: ThreadPoolExecutor
-    inputs: Inputs
-    store: CellStore
-    warn: Callable[[str], None]
-    _begun: dict[tuple[str, str], Future[WholeSample | None]] = field(default_factory=dict)
-
-    def begin(self, quest: Quest) -> None:
-        """Begin the estimate of a finished search, unless it is of means."""
-        if quest.tau is not None:
-            made = self.pool.submit(whole_sample, quest, self.inputs, self.store, self.warn)
-            self._begun[quest.model, quest.key] = made
-
-    def of(self, quest: Quest) -> WholeSample | None:
-        """Wait for the estimate of a search for which it was begun."""
-        return self._begun[quest.model, quest.key].result()
 
 
 def whole_sample(quest: Quest, inputs: Inputs, store: CellStore, warn: Callable[[str], None]) -> WholeSample | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -42,8 +42,8 @@ class Quest:
         Members of an ensemble.
     selection : Selection or None
         Once the search has ended.
-    wanted, missing
-        What the search waits for, and the names of those cells among it that are not there.
+    wanted, months, missing
+        What the search waits for, the cells of months that this is made of, and the names of those that are not there.
     """
 
     model: str
@@ -56,6 +56,7 @@ class Quest:
     members: int = 1
     selection: Selection | None = None
     wanted: list[Request] = field(default_factory=list)
+    months: dict[str, Month] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
 
     @property
@@ -84,6 +85,7 @@ class CellNames:
     seed: int
     whole: Window
     whole_data: str
+    _names: dict[tuple[int, Hyperparameters, int], str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, model: str, horizon: int, inputs: Inputs, digests: Digests, seed: int) -> CellNames:
@@ -112,8 +114,11 @@ class CellNames:
         }
 
     def name(self, window: int, settings: Hyperparameters, member: int) -> str:
-        """Return the cell's name."""
-        return digest(self.identity(window, settings, member))
+        """Return the cell's name; it is computed once, since a run asks for what it selected again and again."""
+        key = window, settings, member
+        if key not in self._names:
+            self._names[key] = digest(self.identity(window, settings, member))
+        return self._names[key]
 
 
 @dataclass
@@ -141,7 +146,7 @@ class Campaign:
     warn : callable
         Told one sentence of anything out of the ordinary that was mended.
     on_selected : callable
-        Handed each search that has selected, while others may go on.
+        Handed each search that has selected, while others may go on, and what is done when that is stored.
     """
 
     def __init__(
@@ -152,7 +157,7 @@ class Campaign:
         slots: int,
         pack: int | str = "auto",
         warn: Callable[[str], None] = lambda _: None,
-        on_selected: Callable[[Quest], None] = lambda _: None,
+        on_selected: Callable[[Quest, Future[None]], None] = lambda *_: None,
     ) -> None:
         self.quests, self.store = list(quests), store
         self._slots, self._pack, self._warn, self._on_selected = slots, pack, warn, on_selected
@@ -222,32 +227,50 @@ class Campaign:
         return (monotonic() - self._started) * left / spent
 
     def _advance_all(self, ready: Sequence[tuple[Quest, list[Request] | None]]) -> None:
-        """Advance searches with the scores that they asked for; what one selects is stored while the next goes on."""
-        with ThreadPoolExecutor(1) as beside:
+        """Advance searches with the scores that they asked for.
+
+        While one's scores are computed the others read their cells, and what one has selected is stored.
+        """
+        with ThreadPoolExecutor(1) as scoring, ThreadPoolExecutor(1) as storing:
             kept = []
-            for quest, answered in ready:
-                self._advance(quest, answered)
-                if quest.selection is not None:
-                    kept.append(beside.submit(self._keep_selected, quest, quest.selection))
-                    self._on_selected(quest)
+            going = deque((quest, self._advance(quest, answered, scoring)) for quest, answered in ready)
+            try:
+                while going:
+                    quest, advancing = going.popleft()
+                    if _goes_on(advancing):
+                        going.append((quest, advancing))
+                    elif quest.selection is not None:
+                        stored = storing.submit(self._keep_selected, quest, quest.selection)
+                        self._on_selected(quest, stored)
+                        kept.append(stored)
+            finally:
+                scoring.shutdown(cancel_futures=True)  # one that fails does not wait for the others' scores
         for each in kept:
             each.result()
 
-    def _advance(self, quest: Quest, answered: list[Request] | None) -> None:
+    def _advance(self, quest: Quest, answered: list[Request] | None, scoring: ThreadPoolExecutor) -> Iterator[None]:
+        """Advance a search until it lacks cells or has selected, pausing wherever its scores are being computed."""
         try:
-            requests = next(quest.search) if answered is None else quest.search.send(self._scores(quest, answered))
+            if answered is None:
+                requests = next(quest.search)
+            else:
+                requests = quest.search.send((yield from self._scores(quest, answered, scoring)))
             while not self._lacks(quest, requests):
-                requests = quest.search.send(self._scores(quest, requests))
+                requests = quest.search.send((yield from self._scores(quest, requests, scoring)))
         except StopIteration as stop:
             quest.selection, quest.wanted = stop.value, []
             return
         quest.wanted = requests
 
-    def _scores(self, quest: Quest, requests: Sequence[Request]) -> Mapping[Request, float]:
-        if quest.monthly is not None:
-            self._take_months(quest, quest.monthly, quest.monthly.needed(requests))
-            return quest.monthly.scores(requests)
-        return {request: self._known[self._name(quest, request)].scores["selection"] for request in requests}
+    def _scores(
+        self, quest: Quest, requests: Sequence[Request], scoring: ThreadPoolExecutor
+    ) -> Generator[None, None, Mapping[Request, float]]:
+        if quest.monthly is None:
+            return {request: self._known[self._name(quest, request)].scores["selection"] for request in requests}
+        self._take_months(quest, quest.monthly)
+        computed = scoring.submit(quest.monthly.scores, requests)
+        yield
+        return computed.result()
 
     def _name(self, quest: Quest, request: Request) -> str:
         return quest.cells.name(request.window, request.point.settings, request.member)
@@ -259,8 +282,8 @@ class Campaign:
             missing = {name: request for name, request in wanted.items() if not self._look_up(quest, name)}
             self._enqueue(quest, {name: missing[name] for name in self._not_out(quest, missing)})
         else:
-            months = {quest.monthly.name(month): month for month in quest.monthly.needed(requests)}
-            absent = {name: month for name, month in months.items() if not self._look_up(quest, name)}
+            quest.months = {quest.monthly.name(month): month for month in quest.monthly.needed(requests)}
+            absent = {name: month for name, month in quest.months.items() if not self._look_up(quest, name)}
             self._enqueue_months(quest, {name: absent[name] for name in self._not_out(quest, absent)})
         return bool(quest.missing)
 
@@ -314,10 +337,9 @@ class Campaign:
         for begin in range(0, len(listed), max(largest, 1)):
             self._queue.append(_month_pack(quest, listed[begin : begin + largest]))
 
-    def _take_months(self, quest: Quest, monthly: MonthlyFits, months: Sequence[Month]) -> None:
+    def _take_months(self, quest: Quest, monthly: MonthlyFits) -> None:
         seconds = self.months.setdefault((quest.model, quest.horizon), {})
-        for month in months:
-            name = monthly.name(month)
+        for name, month in quest.months.items():
             monthly.take(month, self._known[name])
             seconds[name] = self._known[name].seconds
 
@@ -333,6 +355,11 @@ class Campaign:
             identities = [quest.cells.identity(window, chosen[window], 0) for window in fits]
             with ThreadPoolExecutor(_WRITTEN_AT_ONCE) as pool:  # writing is waiting for the disk
                 list(pool.map(self.store.write, [names[window] for window in fits], fits.values(), identities))
+
+
+def _goes_on(advancing: Iterator[None]) -> bool:
+    """Advance to the next pause; False where there is none."""
+    return next(advancing, True) is None
 
 
 def _pack(quest: Quest, window: int, requests: Mapping[str, Request]) -> Pack:

@@ -48,7 +48,7 @@ class MonthlyFits:
                 self._sections[month] = section
         self._data = {month: digests.month(horizon, month) for month in self._sections}
         self._spans = [Span(self._known(window.train), self._known(window.validation)) for window in self._windows]
-        self._names: dict[Month, str] = {}
+        self._written: dict[Hyperparameters, dict[str, Any]] = {}
         self._coefficients: defaultdict[Hyperparameters, dict[int, Floats]] = defaultdict(dict)
         self._losses: defaultdict[Hyperparameters, dict[int, float]] = defaultdict(dict)
 
@@ -63,25 +63,26 @@ class MonthlyFits:
         On the first window its own months; for any later one all months, since what reached it will need them.
         """
         wanted: dict[Month, None] = {}
-        asked = dict.fromkeys((r.window == 0, r.point.settings) for r in requests)
-        for first, settings in dict.fromkeys((first, self._family.month_settings(point)) for first, point in asked):
+        asked = dict.fromkeys((r.window == 0, r.point) for r in requests)
+        months = dict.fromkeys((first, self._family.month_settings(point.settings)) for first, point in asked)
+        for first, settings in months:
             wanted |= dict.fromkeys((at, settings) for at in (self._spans[0].months if first else self._sections))
         return [(at, settings) for at, settings in wanted if at not in self._coefficients[settings]]
 
     def name(self, month: Month) -> str:
         """Return the name of a month's cell."""
-        if month not in self._names:
-            self._names[month] = digest(self.identity(month))
-        return self._names[month]
+        return digest(self.identity(month))
 
     def identity(self, month: Month) -> dict[str, Any]:
         """Return everything that a month's fit depends on: no window, no search and no run."""
         at, settings = month
+        if settings not in self._written:
+            self._written[settings] = settings.model_dump(mode="json")
         return {
             "model": self._family.name,
             "version": self._family.version,
             "month": self._data[at],
-            "settings": settings.model_dump(mode="json"),
+            "settings": self._written[settings],
         }
 
     def take(self, month: Month, cell: Fit) -> None:
@@ -99,10 +100,11 @@ class MonthlyFits:
         InputError
             If a window has too few months, or a month too few assets.
         """
+        known = {point: self._losses[point.settings] for point in dict.fromkeys(r.point for r in requests)}
         todo: dict[bool, dict[Hyperparameters, None]] = {}
-        for request in requests:
-            if request.window not in self._losses[request.point.settings]:
-                todo.setdefault(request.window == 0, {})[request.point.settings] = None
+        for window, point, _ in requests:
+            if window not in known[point]:
+                todo.setdefault(window == 0, {})[point.settings] = None
         for first, points in todo.items():
             windows = range(1) if first else range(len(self._spans))
             coefficients = {
@@ -112,9 +114,9 @@ class MonthlyFits:
             losses = self._family.window_losses(
                 list(points), coefficients, self._sections, [self._spans[w] for w in windows]
             )
-            for point, loss_W in zip(points, losses.tolist(), strict=True):
-                self._losses[point] |= zip(windows, loss_W, strict=True)
-        return {request: self._losses[request.point.settings][request.window] for request in requests}
+            for settings, loss_W in zip(points, losses.tolist(), strict=True):
+                self._losses[settings] |= zip(windows, loss_W, strict=True)
+        return {request: known[request.point][request.window] for request in requests}
 
     def fits(self, points: Mapping[int, Hyperparameters]) -> dict[int, Fit]:
         """Return the fits of points that were selected, by window; nothing that they need is missing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 import optuna
@@ -209,37 +210,54 @@ def _requests(window: int, points: Mapping[str, Sequence[Point]]) -> list[Reques
     return [Request(window, point, 0) for listed in points.values() for point in listed]
 
 
+@dataclass(slots=True)
+class _Record:
+    """A point's scores so far; ``complexity`` orders points by :attr:`Hyperparameters.simpler_by`."""
+
+    complexity: tuple[float, ...]
+    last: float = math.nan
+    total: float = 0.0
+    windows: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Mean over the windows in which the point was fitted; +inf where it failed in one."""
+        return self.total / self.windows
+
+
 class _Past:
     """The scores of points in the windows so far, and what they say of them."""
 
     def __init__(self) -> None:
-        self._last: dict[Point, float] = {}
-        self._sums: dict[Point, float] = {}
-        self._counts: dict[Point, int] = {}
+        self._records: dict[Point, _Record] = {}
 
     def add(self, points: Sequence[Point], window: int, scores: Mapping[Request, float]) -> None:
         """Take the points' scores of the next window."""
         for point in points:
-            score = scores[Request(window, point, 0)]
-            self._last[point] = score
-            self._sums[point] = self._sums.get(point, 0.0) + (score if math.isfinite(score) else math.inf)
-            self._counts[point] = self._counts.get(point, 0) + 1
+            if (record := self._records.get(point)) is None:
+                record = self._records[point] = _Record(_complexity(point))
+            record.last = scores[Request(window, point, 0)]
+            record.total += record.last if math.isfinite(record.last) else math.inf
+            record.windows += 1
 
     def mean(self, point: Point) -> float:
         """Mean over the windows in which the point was fitted; +inf where it failed in one."""
-        return self._sums[point] / self._counts[point]
+        return self._records[point].mean
 
     def ranked(self, points: Sequence[Point]) -> list[Point]:
         """Best first; a point that failed in the last window cannot forecast: it comes after all that can."""
-        return sorted(points, key=lambda p: (not math.isfinite(self._last[p]), self.mean(p), p.number))
+        records = [self._records[point] for point in points]
+        keys = [(not math.isfinite(r.last), r.mean, p.number) for r, p in zip(records, points, strict=True)]
+        return [points[at] for at in sorted(range(len(points)), key=keys.__getitem__)]
 
     def simplest(self, ranked: Sequence[Point], tolerance: float) -> Point:
         """Return the simplest of the points whose mean exceeds the first one's by no more than a share of it."""
         if not tolerance or not ranked[0].settings.simpler_by:
             return ranked[0]
         limit = self.mean(ranked[0]) * (1.0 + tolerance)
-        good = [point for point in ranked if math.isfinite(self._last[point]) and self.mean(point) <= limit]
-        return min(good, key=_complexity) if good else ranked[0]
+        records = [(self._records[point], point) for point in ranked]
+        good = [(r.complexity, point) for r, point in records if math.isfinite(r.last) and r.mean <= limit]
+        return min(good, key=itemgetter(0))[1] if good else ranked[0]
 
 
 def _complexity(point: Point) -> tuple[float, ...]:

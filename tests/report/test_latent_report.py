@@ -28,7 +28,7 @@ from factor_ray.report.latent_tables import ablation_table, fits_table, loading_
 from factor_ray.report.tables import Table
 from factor_ray.run_directory import TABLES, Run
 from factor_ray.runner.cells import CellStore
-from factor_ray.whole_sample import WholeSamples
+from factor_ray.selected_levels import SelectedLevels
 
 MakeRun = Callable[..., Path]
 
@@ -60,8 +60,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in TABLES:
         run.write(f"{name}.parquet", b"of an earlier run")
     with ThreadPoolExecutor(1) as pool:
-        whole = WholeSamples(pool, line.inputs, campaign.store, pytest.fail)
-        conclude(experiment, run, loaded, line.inputs, campaign, line.targets, whole)
+        levels = SelectedLevels(pool, line.inputs, campaign.store, experiment.ensemble, pytest.fail)
+        conclude(experiment, run, loaded, line.inputs, campaign, line.targets, levels)
     return run.path
 
 

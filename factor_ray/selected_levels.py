@@ -1,0 +1,71 @@
+"""What follows from each quantile that a search has selected for: made while other searches go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from factor_ray.runner.campaign import Quest
+from factor_ray.runner.cells import CellStore
+from factor_ray.runner.inputs import Inputs
+from factor_ray.runner.settings import EnsembleSettings
+from factor_ray.tables import Forecast, forecasts_of
+from factor_ray.whole_sample import WholeSample, whole_sample
+from factor_ray.window_loadings import window_loading_frame
+
+
+@dataclass
+class SelectedLevels:
+    """Forecasts, coefficients by window and whole samples of a run's quantile models.
+
+    Parameters
+    ----------
+    pool : ThreadPoolExecutor
+        What makes them.
+    inputs, store, ensemble
+        As in :func:`forecasts_of`.
+    warn : callable
+        As in :func:`whole_sample`.
+    """
+
+    pool: ThreadPoolExecutor
+    inputs: Inputs
+    store: CellStore
+    ensemble: EnsembleSettings
+    warn: Callable[[str], None]
+    _forecasts: dict[tuple[str, str], Future[list[Forecast]]] = field(default_factory=dict)
+    _loadings: dict[tuple[str, str], Future[pd.DataFrame]] = field(default_factory=dict)
+    _wholes: dict[tuple[str, str], Future[WholeSample | None]] = field(default_factory=dict)
+
+    def begin(self, quest: Quest, stored: Future[None]) -> None:
+        """Begin with a finished search, unless it is of means; ``stored`` is done when what it selected can be read."""
+        if quest.tau is None:
+            return
+
+        def forecasts() -> list[Forecast]:
+            stored.result()
+            return list(forecasts_of(quest, self.inputs, self.store, self.ensemble))
+
+        def loadings() -> pd.DataFrame:
+            stored.result()
+            return window_loading_frame(quest, self.inputs.panel, self.store)
+
+        key = quest.model, quest.key
+        self._wholes[key] = self.pool.submit(whole_sample, quest, self.inputs, self.store, self.warn)
+        self._forecasts[key] = self.pool.submit(forecasts)
+        self._loadings[key] = self.pool.submit(loadings)
+
+    def forecasts(self, quest: Quest) -> list[Forecast]:
+        """Wait for the forecasts of a search that was begun with, and hand them over: they are kept no longer."""
+        return self._forecasts.pop((quest.model, quest.key)).result()
+
+    def window_loadings(self, quest: Quest) -> pd.DataFrame:
+        """Wait for :func:`window_loading_frame` of a search that was begun with."""
+        return self._loadings[quest.model, quest.key].result()
+
+    def whole_sample(self, quest: Quest) -> WholeSample | None:
+        """Wait for :func:`whole_sample` of a search that was begun with."""
+        return self._wholes[quest.model, quest.key].result()
