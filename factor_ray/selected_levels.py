@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from factor_ray.models.base import Fit
 from factor_ray.runner.campaign import Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
@@ -37,7 +38,7 @@ class SelectedLevels:
     ensemble: EnsembleSettings
     warn: Callable[[str], None]
     _forecasts: dict[tuple[str, str], Future[list[Forecast]]] = field(default_factory=dict)
-    _loadings: dict[tuple[str, str], Future[pd.DataFrame]] = field(default_factory=dict)
+    _loadings: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
     _wholes: dict[tuple[str, str], Future[WholeSample | None]] = field(default_factory=dict)
 
     def begin(self, quest: Quest, stored: Future[None]) -> None:
@@ -45,27 +46,37 @@ class SelectedLevels:
         if quest.tau is None:
             return
 
-        def forecasts() -> list[Forecast]:
-            stored.result()
-            return list(forecasts_of(quest, self.inputs, self.store, self.ensemble))
-
-        def loadings() -> pd.DataFrame:
-            stored.result()
-            return window_loading_frame(quest, self.inputs.panel, self.store)
-
         key = quest.model, quest.key
+
+        def by_window() -> list[Forecast]:
+            stored.result()
+            store = _ReadOnce(self.store.root)
+            self._loadings[key] = window_loading_frame(quest, self.inputs.panel, store)
+            return list(forecasts_of(quest, self.inputs, store, self.ensemble))
+
         self._wholes[key] = self.pool.submit(whole_sample, quest, self.inputs, self.store, self.warn)
-        self._forecasts[key] = self.pool.submit(forecasts)
-        self._loadings[key] = self.pool.submit(loadings)
+        self._forecasts[key] = self.pool.submit(by_window)
 
     def forecasts(self, quest: Quest) -> list[Forecast]:
         """Wait for the forecasts of a search that was begun with, and hand them over: they are kept no longer."""
         return self._forecasts.pop((quest.model, quest.key)).result()
 
     def window_loadings(self, quest: Quest) -> pd.DataFrame:
-        """Wait for :func:`window_loading_frame` of a search that was begun with."""
-        return self._loadings[quest.model, quest.key].result()
+        """Return :func:`window_loading_frame` of a search whose forecasts were handed over."""
+        return self._loadings[quest.model, quest.key]
 
     def whole_sample(self, quest: Quest) -> WholeSample | None:
         """Wait for :func:`whole_sample` of a search that was begun with."""
         return self._wholes[quest.model, quest.key].result()
+
+
+@dataclass(frozen=True)
+class _ReadOnce(CellStore):
+    """Remembers what was read: a quantile model's selected cells are small, and each is asked for twice."""
+
+    fits: dict[str, Fit] = field(default_factory=dict)
+
+    def read(self, name: str) -> Fit:
+        if name not in self.fits:
+            self.fits[name] = super().read(name)
+        return self.fits[name]

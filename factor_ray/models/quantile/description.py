@@ -24,7 +24,6 @@ from factor_ray.models.quantile.single_index import Recovery
 Floats = npt.NDArray[np.float64]
 
 _POINTS = 61
-_WITHOUT_DATA = np.linspace(-2.5, 2.5, _POINTS)
 _DRAWS = 100  # of months: a standard error is then known to within a twelfth
 _TAIL = 0.01  # of the assets' index values on either side, where a curve would be drawn on next to nothing
 
@@ -39,7 +38,7 @@ def describe(
     penalise_constant: bool = False,
     coefficients_TP: Floats | None = None,
 ) -> Description:
-    """Describe an estimate; with the months' data also how sure its indices and loading functions are.
+    """Describe an estimate; with the months' data also its loading functions, and how sure these and the indices are.
 
     Loading functions are drawn where the assets' indices lie, from their first to their last percentile, with 95% bands
     of single points (:meth:`IndexInference.loading_errors`: theta_k taken as known) where the projection found them.
@@ -57,9 +56,7 @@ def describe(
         Step 1's, for a bootstrap over months beside the standard errors.
     """
     if not samples:
-        return Description(
-            months_T, model.factors, model.thetas, None, _curves(model, [_WITHOUT_DATA] * len(model.betas))
-        )
+        return Description(months_T, model.factors, model.thetas)
     pooled = np.concatenate([np.asarray(x, dtype=np.float64) for x, _ in samples])
     ranges = [np.quantile(pooled @ theta_D, [_TAIL, 1.0 - _TAIL]) for theta_D in model.thetas]
     curves = _curves(model, [np.linspace(low, high, _POINTS) for low, high in ranges])
