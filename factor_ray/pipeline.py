@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,9 +81,7 @@ def run_experiment(experiment: Experiment) -> Run:
             inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
             run.write_description({**described, "preparation": inputs.panel.preparation})
             quests = stages.quests(experiment, inputs, digests)
-            pool = ThreadPoolExecutor(os.cpu_count())
-            held.callback(pool.shutdown, cancel_futures=True)  # a run that fails does not wait for what has not begun
-            levels = SelectedLevels(pool, inputs, store, experiment.ensemble, console.warn)
+            levels = held.enter_context(SelectedLevels(inputs, store, experiment.ensemble, console.warn))
             campaign = Campaign(
                 quests,
                 store,

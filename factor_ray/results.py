@@ -163,14 +163,12 @@ class Results:
 
     def write(self, run: Run, campaign: Campaign) -> None:
         """Write the tables, what was selected and, last, the measures; tables that this run lacks are removed."""
+        tables = dict(self._tables(campaign))
         for take, measured in self.measuring:
             take(measured.result())
-        writing = {
-            name: self.beside.submit(run.write, f"{name}.parquet", content) for name, content in self._tables(campaign)
-        }
-        for each in writing.values():
-            each.result()
-        run.remove(*(f"{name}.parquet" for name in TABLES if name not in writing))
+        for name, content in tables.items():
+            run.write(f"{name}.parquet", content)
+        run.remove(*(f"{name}.parquet" for name in TABLES if name not in tables))
         run.write("selection.json", json.dumps(_selections(campaign), indent=1).encode())
         run.write("metrics.json", json.dumps(plain(self.metrics), indent=1).encode())
 

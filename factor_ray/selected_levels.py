@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 import pandas as pd
 
@@ -19,24 +22,25 @@ from factor_ray.window_loadings import window_loading_frame
 
 
 @dataclass
-class SelectedLevels:
+class SelectedLevels(AbstractContextManager["SelectedLevels"]):
     """Forecasts, coefficients by window and whole samples of a run's quantile models.
+
+    A context: who leaves it early, since the run fails, does not wait for what has not begun.
 
     Parameters
     ----------
-    pool : ThreadPoolExecutor
-        What makes them.
     inputs, store, ensemble
         As in :func:`forecasts_of`.
     warn : callable
         As in :func:`whole_sample`.
     """
 
-    pool: ThreadPoolExecutor
     inputs: Inputs
     store: CellStore
     ensemble: EnsembleSettings
     warn: Callable[[str], None]
+    _by_window: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _of_all_months: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(os.cpu_count()))
     _forecasts: dict[tuple[str, str], Future[list[Forecast]]] = field(default_factory=dict)
     _loadings: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
     _wholes: dict[tuple[str, str], Future[WholeSample | None]] = field(default_factory=dict)
@@ -54,8 +58,15 @@ class SelectedLevels:
             self._loadings[key] = window_loading_frame(quest, self.inputs.panel, store)
             return list(forecasts_of(quest, self.inputs, store, self.ensemble))
 
-        self._wholes[key] = self.pool.submit(whole_sample, quest, self.inputs, self.store, self.warn)
-        self._forecasts[key] = self.pool.submit(by_window)
+        self._wholes[key] = self._of_all_months.submit(whole_sample, quest, self.inputs, self.store, self.warn)
+        self._forecasts[key] = self._by_window.submit(by_window)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Wait for what has begun."""
+        self._by_window.shutdown(cancel_futures=True)
+        self._of_all_months.shutdown(cancel_futures=True)
 
     def forecasts(self, quest: Quest) -> list[Forecast]:
         """Wait for the forecasts of a search that was begun with, and hand them over: they are kept no longer."""

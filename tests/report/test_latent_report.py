@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,8 +58,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.write_description({**describe(experiment, loaded, windows), "preparation": line.inputs.panel.preparation})
     for name in TABLES:
         run.write(f"{name}.parquet", b"of an earlier run")
-    with ThreadPoolExecutor(1) as pool:
-        levels = SelectedLevels(pool, line.inputs, campaign.store, experiment.ensemble, pytest.fail)
+    with SelectedLevels(line.inputs, campaign.store, experiment.ensemble, pytest.fail) as levels:
         conclude(experiment, run, loaded, line.inputs, campaign, line.targets, levels)
     return run.path
 
