@@ -15,13 +15,13 @@ from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import excess_returns, next_returns
 from factor_ray.descriptions import described_of
 from factor_ray.experiment import Experiment
-from factor_ray.levels import Levels, trivial_levels
+from factor_ray.levels import trivial_levels
 from factor_ray.loadings import loadings_of
 from factor_ray.results import Results
 from factor_ray.run_directory import Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.inputs import Inputs
-from factor_ray.selected_levels import SelectedLevels
+from factor_ray.selected_levels import Measured, SelectedLevels
 from factor_ray.tables import Forecast, forecasts_of
 from factor_ray.window_loadings import window_loading_frame
 from factor_ray.within import rows_within
@@ -123,14 +123,16 @@ def _forecasts(
 
 def _levels(
     experiment: Experiment, inputs: Inputs, campaign: Campaign, horizon: int, selected: SelectedLevels
-) -> Iterator[Levels]:
+) -> Iterator[list[Measured]]:
     """Yield a horizon's quantiles: the searched models' and, beside any of these, the trivial ones."""
     quests = [quest for quest in campaign.quests if quest.horizon == horizon and quest.tau is not None]
     for name in dict.fromkeys(quest.model for quest in quests):  # its variants, all levels together
         by_level = [selected.forecasts(quest) for quest in quests if quest.model == name]
         yield from map(list, zip(*by_level, strict=True))
     if quests:
-        yield from trivial_levels(inputs, horizon, _tested_rows(inputs, horizon), experiment.target.quantiles)
+        rows = _tested_rows(inputs, horizon)
+        for levels in trivial_levels(inputs, horizon, rows, experiment.target.quantiles):
+            yield [Measured(forecast, None) for forecast in levels]
 
 
 def _tested_rows(inputs: Inputs, horizon: int) -> npt.NDArray[np.int64]:

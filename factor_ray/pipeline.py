@@ -81,7 +81,7 @@ def run_experiment(experiment: Experiment) -> Run:
             inputs, digests = build_inputs(experiment, panel, windows, targets, store, machines, console)
             run.write_description({**described, "preparation": inputs.panel.preparation})
             quests = stages.quests(experiment, inputs, digests)
-            levels = held.enter_context(SelectedLevels(inputs, store, experiment.ensemble, console.warn))
+            levels = held.enter_context(SelectedLevels(experiment, inputs, store, console.warn))
             campaign = Campaign(
                 quests,
                 store,

@@ -34,6 +34,7 @@ from factor_ray.measures import (
 from factor_ray.run_directory import TABLES, Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.inputs import Inputs
+from factor_ray.selected_levels import Measured
 from factor_ray.tables import (
     Forecast,
     ParquetPieces,
@@ -101,12 +102,13 @@ class Results:
             measured["consensus"] = measure_consensus(panel, forecast)
         self.coefficients.append(coefficient_frame(panel, [forecast]))
 
-    def add_levels(self, levels: Levels) -> Levels:
+    def add_levels(self, levels: Sequence[Measured]) -> Levels:
         """Take a forecast of all levels of returns, and return it rearranged where that is asked for."""
-        self._measured(levels[0].model, levels[0].horizon)["crossing"] = crossing(levels)
-        taken = rearranged(levels) if self.experiment.target.rearrange else levels
-        for forecast in taken:
-            self._add_quantile(forecast)
+        forecasts, measures = [each.forecast for each in levels], [each.measures for each in levels]
+        self._measured(forecasts[0].model, forecasts[0].horizon)["crossing"] = crossing(forecasts)
+        taken = rearranged(forecasts) if self.experiment.target.rearrange else forecasts
+        for forecast, measured in zip(taken, measures, strict=True):
+            self._add_quantile(forecast, measured)
         return taken
 
     def add_whole_sample(self, levels: Sequence[WholeSample]) -> None:
@@ -200,11 +202,14 @@ class Results:
         measured: dict[str, Any] = self.metrics.setdefault(model, {}).setdefault(str(horizon), {})
         return measured
 
-    def _add_quantile(self, forecast: Forecast) -> None:
+    def _add_quantile(self, forecast: Forecast, measured: dict[str, Any] | None = None) -> None:
         panel, target_N = self.inputs.panel, self.inputs.targets[forecast.horizon]
         found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
         take = found.setdefault(f"{forecast.tau:g}", {}).update
-        self.measuring.append((take, self.beside.submit(measure_quantiles, panel, forecast, target_N)))
+        if measured is not None:
+            take(measured)
+        else:
+            self.measuring.append((take, self.beside.submit(measure_quantiles, panel, forecast, target_N)))
         self._tell("quantiles", forecast_tables(panel, forecast, target_N))
 
     def _tell(self, name: str, tables: Iterator[Any]) -> None:

@@ -8,40 +8,49 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from factor_ray.experiment import Experiment
+from factor_ray.measures import measure_quantiles
 from factor_ray.models.base import Fit
 from factor_ray.runner.campaign import Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
-from factor_ray.runner.settings import EnsembleSettings
 from factor_ray.tables import Forecast, forecasts_of
 from factor_ray.whole_sample import WholeSample, whole_sample
 from factor_ray.window_loadings import window_loading_frame
 
 
+class Measured(NamedTuple):
+    """A forecast of one level with its measures, or None where these are still to be taken."""
+
+    forecast: Forecast
+    measures: dict[str, Any] | None
+
+
 @dataclass
 class SelectedLevels(AbstractContextManager["SelectedLevels"]):
-    """Forecasts, coefficients by window and whole samples of a run's quantile models.
+    """Forecasts, their measures, coefficients by window and whole samples of a run's quantile models.
 
     A context: who leaves it early, since the run fails, does not wait for what has not begun.
 
     Parameters
     ----------
-    inputs, store, ensemble
-        As in :func:`forecasts_of`.
+    experiment, inputs, store
+        Of the run.
     warn : callable
         As in :func:`whole_sample`.
     """
 
+    experiment: Experiment
     inputs: Inputs
     store: CellStore
-    ensemble: EnsembleSettings
     warn: Callable[[str], None]
     _by_window: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _of_all_months: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(os.cpu_count()))
-    _forecasts: dict[tuple[str, str], Future[list[Forecast]]] = field(default_factory=dict)
+    _forecasts: dict[tuple[str, str], Future[list[Measured]]] = field(default_factory=dict)
     _loadings: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
     _wholes: dict[tuple[str, str], Future[WholeSample | None]] = field(default_factory=dict)
 
@@ -52,11 +61,15 @@ class SelectedLevels(AbstractContextManager["SelectedLevels"]):
 
         key = quest.model, quest.key
 
-        def by_window() -> list[Forecast]:
+        def by_window() -> list[Measured]:
             stored.result()
             store = _ReadOnce(self.store.root)
             self._loadings[key] = window_loading_frame(quest, self.inputs.panel, store)
-            return list(forecasts_of(quest, self.inputs, store, self.ensemble))
+            found = list(forecasts_of(quest, self.inputs, store, self.experiment.ensemble))
+            if self.experiment.target.rearrange:  # the levels are still to be sorted
+                return [Measured(forecast, None) for forecast in found]
+            panel, target_N = self.inputs.panel, self.inputs.targets[quest.horizon]
+            return [Measured(forecast, measure_quantiles(panel, forecast, target_N)) for forecast in found]
 
         self._wholes[key] = self._of_all_months.submit(whole_sample, quest, self.inputs, self.store, self.warn)
         self._forecasts[key] = self._by_window.submit(by_window)
@@ -68,7 +81,7 @@ class SelectedLevels(AbstractContextManager["SelectedLevels"]):
         self._by_window.shutdown(cancel_futures=True)
         self._of_all_months.shutdown(cancel_futures=True)
 
-    def forecasts(self, quest: Quest) -> list[Forecast]:
+    def forecasts(self, quest: Quest) -> list[Measured]:
         """Wait for the forecasts of a search that was begun with, and hand them over: they are kept no longer."""
         return self._forecasts.pop((quest.model, quest.key)).result()
 

@@ -58,7 +58,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.write_description({**describe(experiment, loaded, windows), "preparation": line.inputs.panel.preparation})
     for name in TABLES:
         run.write(f"{name}.parquet", b"of an earlier run")
-    with SelectedLevels(line.inputs, campaign.store, experiment.ensemble, pytest.fail) as levels:
+    with SelectedLevels(experiment, line.inputs, campaign.store, pytest.fail) as levels:
         conclude(experiment, run, loaded, line.inputs, campaign, line.targets, levels)
     return run.path
 
