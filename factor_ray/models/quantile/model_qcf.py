@@ -56,7 +56,7 @@ class QCF(ByMonth):
     """
 
     name: ClassVar[str] = "qcf"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     Settings: ClassVar[type[Hyperparameters]] = QCFSettings
     MonthSettings: ClassVar[type[Hyperparameters]] = QCFMonthSettings
     forecasts: ClassVar[Literal["mean", "quantile"]] = "quantile"

@@ -20,6 +20,7 @@ from factor_ray.models.quantile.hermite import (
 )
 from factor_ray.models.quantile.qcf import (
     QuantileFactors,
+    _left_vectors,
     factors_from_coefficients,
     fit_quantile_factors,
     monthly_coefficients,
@@ -214,3 +215,24 @@ def test_what_the_index_explains_is_the_nearest_part_of_the_betas_and_all_of_the
     exact = replace(model, betas=part)
     np.testing.assert_allclose(recover_indices(part, 3, 3)[0], thetas, atol=1e-9)
     np.testing.assert_allclose(exact.of_index(), part)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    shape=st.sampled_from([(6, 20), (20, 6), (9, 9), (23, 120)]),
+    weakest=st.sampled_from([0.0, 1e-9, 2e-3, 0.3]),
+)
+def test_factors_are_those_of_the_decomposition_however_weak_and_however_many(seed, shape, weakest):
+    rng = np.random.default_rng(seed)
+    size = min(shape)
+    left, right = (np.linalg.qr(rng.standard_normal((side, size)))[0] for side in shape)
+    singular = np.geomspace(1.0, max(weakest, 1e-3), size)
+    singular[3:] *= weakest > 0.0
+    singular[3:] = np.minimum(singular[3:], weakest)
+    many = _left_vectors((left * singular @ right.T)[None], 5)[0]
+    np.testing.assert_allclose(many.T @ many, np.eye(5), atol=1e-8)
+    found = np.abs(np.sum(many[:, :3] * left[:, :3], axis=0))
+    np.testing.assert_allclose(found, 1.0, rtol=1e-9)
+    few = _left_vectors((left * singular @ right.T)[None], 2)[0]
+    np.testing.assert_array_equal(few, many[:, :2])
