@@ -15,7 +15,6 @@ from factor_ray.data.prepare import rows_kept
 from factor_ray.data.targets import excess_returns, next_returns
 from factor_ray.descriptions import described_of
 from factor_ray.experiment import Experiment
-from factor_ray.levels import trivial_levels
 from factor_ray.loadings import loadings_of
 from factor_ray.results import Results
 from factor_ray.run_directory import Run
@@ -68,9 +67,7 @@ def conclude(
         for horizon in inputs.targets:
             if forecasts_means:
                 _add_means(results, loaded, campaign, horizon, targets[horizon])
-            quantiles = [
-                results.add_levels(levels) for levels in _levels(experiment, inputs, campaign, horizon, selected)
-            ]
+            quantiles = [results.add_levels(levels) for levels in _levels(campaign, horizon, selected)]
             for forecasts in zip(*quantiles, strict=True):
                 results.compare_level(forecasts, horizon)
             for name in dict.fromkeys(quest.model for quest in campaign.quests):
@@ -92,7 +89,7 @@ def _add_means(results: Results, loaded: Loaded, campaign: Campaign, horizon: in
     """Take a horizon's forecasts of mean returns, with the market and the trivial forecasts that they are held to."""
     inputs = results.inputs
     benchmarks = stages.trivial_of(inputs.panel, inputs.targets[horizon], loaded.panel, target_N, horizon)
-    results.add_market(_tested_rows(inputs, horizon), horizon)
+    results.add_market(inputs.tested_rows(horizon), horizon)
     compared = []
     for forecast in _forecasts(results.experiment, loaded, inputs, campaign, horizon, benchmarks):
         results.add(forecast, benchmarks["historical_mean"])
@@ -113,7 +110,7 @@ def _forecasts(
     for quest in campaign.quests:
         if quest.horizon == horizon and quest.tau is None:
             yield from forecasts_of(quest, inputs, campaign.store, experiment.ensemble)
-    rows = _tested_rows(inputs, horizon)
+    rows = inputs.tested_rows(horizon)
     for name, values in trivial.items():
         yield Forecast(name, horizon, rows, values[rows])
     if loaded.truth is not None:
@@ -121,21 +118,11 @@ def _forecasts(
         yield Forecast(ORACLE, horizon, rows, true_N[rows])
 
 
-def _levels(
-    experiment: Experiment, inputs: Inputs, campaign: Campaign, horizon: int, selected: SelectedLevels
-) -> Iterator[list[Measured]]:
+def _levels(campaign: Campaign, horizon: int, selected: SelectedLevels) -> Iterator[list[Measured]]:
     """Yield a horizon's quantiles: the searched models' and, beside any of these, the trivial ones."""
     quests = [quest for quest in campaign.quests if quest.horizon == horizon and quest.tau is not None]
     for name in dict.fromkeys(quest.model for quest in quests):  # its variants, all levels together
         by_level = [selected.forecasts(quest) for quest in quests if quest.model == name]
         yield from map(list, zip(*by_level, strict=True))
     if quests:
-        rows = _tested_rows(inputs, horizon)
-        for levels in trivial_levels(inputs, horizon, rows, experiment.target.quantiles):
-            yield [Measured(forecast, None) for forecast in levels]
-
-
-def _tested_rows(inputs: Inputs, horizon: int) -> npt.NDArray[np.int64]:
-    """Return the rows of all test months of a horizon, in order."""
-    spans = [inputs.panel.rows(*window.test) for window in inputs.windows[horizon]]
-    return np.concatenate([np.arange(span.start, span.stop) for span in spans])
+        yield from selected.trivial(horizon)

@@ -34,7 +34,7 @@ from factor_ray.measures import (
 from factor_ray.run_directory import TABLES, Run
 from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.inputs import Inputs
-from factor_ray.selected_levels import Measured
+from factor_ray.selected_levels import Measured, MeasuredWhole
 from factor_ray.tables import (
     Forecast,
     ParquetPieces,
@@ -44,7 +44,7 @@ from factor_ray.tables import (
     parquet,
     trials_frame,
 )
-from factor_ray.whole_sample import WholeSample, curve_frame
+from factor_ray.whole_sample import curve_frame
 from factor_ray.within import measure_within
 
 FloatArray = npt.NDArray[np.float32]
@@ -111,12 +111,12 @@ class Results:
             self._add_quantile(forecast, measured)
         return taken
 
-    def add_whole_sample(self, levels: Sequence[WholeSample]) -> None:
+    def add_whole_sample(self, levels: Sequence[MeasuredWhole]) -> None:
         """Take what a quantile model makes of the whole sample at all levels; nothing where it does not say."""
         for found in levels:
-            self._add_quantile(found.fitted)
+            self._add_quantile(*found.fitted)
             self.add_description(found.described)
-        if fitted := [found.fitted for found in levels]:
+        if fitted := [found.fitted.forecast for found in levels]:
             self._measured(fitted[0].model, fitted[0].horizon)["crossing"] |= crossing(fitted)
 
     def add_loadings(self, loadings: Loadings | None) -> None:

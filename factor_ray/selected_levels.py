@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from factor_ray.descriptions import Described
 from factor_ray.experiment import Experiment
+from factor_ray.levels import trivial_levels
 from factor_ray.measures import measure_quantiles
 from factor_ray.models.base import Fit
 from factor_ray.runner.campaign import Quest
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
 from factor_ray.tables import Forecast, forecasts_of
-from factor_ray.whole_sample import WholeSample, whole_sample
+from factor_ray.whole_sample import whole_sample
 from factor_ray.window_loadings import window_loading_frame
 
 
@@ -28,6 +30,13 @@ class Measured(NamedTuple):
 
     forecast: Forecast
     measures: dict[str, Any] | None
+
+
+class MeasuredWhole(NamedTuple):
+    """A whole sample: its quantiles, and what its estimate is made of, where it says."""
+
+    fitted: Measured
+    described: Described | None
 
 
 @dataclass
@@ -51,14 +60,17 @@ class SelectedLevels(AbstractContextManager["SelectedLevels"]):
     _by_window: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _of_all_months: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(os.cpu_count()))
     _forecasts: dict[tuple[str, str], Future[list[Measured]]] = field(default_factory=dict)
+    _trivial: dict[int, Future[list[list[Measured]]]] = field(default_factory=dict)
     _loadings: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
-    _wholes: dict[tuple[str, str], Future[WholeSample | None]] = field(default_factory=dict)
+    _wholes: dict[tuple[str, str], Future[MeasuredWhole | None]] = field(default_factory=dict)
 
     def begin(self, quest: Quest, stored: Future[None]) -> None:
         """Begin with a finished search, unless it is of means; ``stored`` is done when what it selected can be read."""
         if quest.tau is None:
             return
 
+        if quest.horizon not in self._trivial:
+            self._trivial[quest.horizon] = self._of_all_months.submit(self._trivial_of, quest.horizon)
         key = quest.model, quest.key
 
         def by_window() -> list[Measured]:
@@ -66,12 +78,13 @@ class SelectedLevels(AbstractContextManager["SelectedLevels"]):
             store = _ReadOnce(self.store.root)
             self._loadings[key] = window_loading_frame(quest, self.inputs.panel, store)
             found = list(forecasts_of(quest, self.inputs, store, self.experiment.ensemble))
-            if self.experiment.target.rearrange:  # the levels are still to be sorted
-                return [Measured(forecast, None) for forecast in found]
-            panel, target_N = self.inputs.panel, self.inputs.targets[quest.horizon]
-            return [Measured(forecast, measure_quantiles(panel, forecast, target_N)) for forecast in found]
+            return self._measured_unless_rearranged(found)
 
-        self._wholes[key] = self._of_all_months.submit(whole_sample, quest, self.inputs, self.store, self.warn)
+        def of_all_months() -> MeasuredWhole | None:
+            found = whole_sample(quest, self.inputs, self.store, self.warn)
+            return None if found is None else MeasuredWhole(self._measured(found.fitted), found.described)
+
+        self._wholes[key] = self._of_all_months.submit(of_all_months)
         self._forecasts[key] = self._by_window.submit(by_window)
 
     def __exit__(
@@ -85,13 +98,31 @@ class SelectedLevels(AbstractContextManager["SelectedLevels"]):
         """Wait for the forecasts of a search that was begun with, and hand them over: they are kept no longer."""
         return self._forecasts.pop((quest.model, quest.key)).result()
 
+    def trivial(self, horizon: int) -> list[list[Measured]]:
+        """Wait for :func:`trivial_levels` of a horizon of which a search was begun with."""
+        return self._trivial[horizon].result()
+
     def window_loadings(self, quest: Quest) -> pd.DataFrame:
         """Return :func:`window_loading_frame` of a search whose forecasts were handed over."""
         return self._loadings[quest.model, quest.key]
 
-    def whole_sample(self, quest: Quest) -> WholeSample | None:
+    def whole_sample(self, quest: Quest) -> MeasuredWhole | None:
         """Wait for :func:`whole_sample` of a search that was begun with."""
         return self._wholes[quest.model, quest.key].result()
+
+    def _trivial_of(self, horizon: int) -> list[list[Measured]]:
+        rows, taus = self.inputs.tested_rows(horizon), self.experiment.target.quantiles
+        levels = trivial_levels(self.inputs, horizon, rows, taus)
+        return [self._measured_unless_rearranged(forecasts) for forecasts in levels]
+
+    def _measured_unless_rearranged(self, forecasts: Sequence[Forecast]) -> list[Measured]:
+        if self.experiment.target.rearrange:  # the levels are still to be sorted
+            return [Measured(forecast, None) for forecast in forecasts]
+        return [self._measured(forecast) for forecast in forecasts]
+
+    def _measured(self, forecast: Forecast) -> Measured:
+        target_N = self.inputs.targets[forecast.horizon]
+        return Measured(forecast, measure_quantiles(self.inputs.panel, forecast, target_N))
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,7 @@ class Line:
                 found[forecast.model, quest.key] = forecast
         panel = self.inputs.panel
         for horizon, target_n in self.inputs.targets.items():
-            spans = [panel.rows(*window.test) for window in self.inputs.windows[horizon]]
-            rows = np.concatenate([np.arange(span.start, span.stop) for span in spans])
+            rows = self.inputs.tested_rows(horizon)
             trivial = stages.trivial_of(panel, target_n, self.loaded.panel, self.targets[horizon], horizon)
             for name, values in trivial.items():
                 found[name, str(horizon)] = Forecast(name, horizon, rows, values[rows])

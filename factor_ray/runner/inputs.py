@@ -59,6 +59,11 @@ class Inputs:
         rows = self.panel.rows(month, month)
         return cross_section(format_month(month), self.panel.characteristics[rows], self.targets[horizon][rows])
 
+    def tested_rows(self, horizon: int) -> npt.NDArray[np.int64]:
+        """Return the rows of all test months of a horizon, in order."""
+        spans = [self.panel.rows(*window.test) for window in self.windows[horizon]]
+        return np.concatenate([np.arange(span.start, span.stop) for span in spans])
+
     def view(self, horizon: int, window: int) -> WindowView:
         """Return the panel as a window sees it."""
         return WindowView(
