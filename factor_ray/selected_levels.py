@@ -1,4 +1,4 @@
-"""What follows from each quantile that a search has selected for: made while other searches go on."""
+"""What follows once the search of a quantile has selected: made while other searches go on."""
 
 from __future__ import annotations
 
@@ -68,7 +68,6 @@ class SelectedLevels(AbstractContextManager["SelectedLevels"]):
         """Begin with a finished search, unless it is of means; ``stored`` is done when what it selected can be read."""
         if quest.tau is None:
             return
-
         if quest.horizon not in self._trivial:
             self._trivial[quest.horizon] = self._of_all_months.submit(self._trivial_of, quest.horizon)
         key = quest.model, quest.key

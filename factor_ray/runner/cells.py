@@ -92,7 +92,7 @@ class CellStore:
         try:
             with open(path, "rb") as file:  # noqa: PTH123
                 raw = file.read()
-            weights = load(raw)
+            weights = dict(sorted(load(raw).items()))  # they come in another order each time
             checksum, _, header = _metadata(raw)[_KEY].partition(" ")
         except FileNotFoundError:
             raise

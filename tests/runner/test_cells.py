@@ -59,6 +59,12 @@ def test_a_cell_comes_back_as_it_was(store):
     assert [file.name for file in store.path(NAME).parent.iterdir()] == [f"{NAME}.safetensors"]
 
 
+def test_weights_come_in_one_order_whatever_the_file_gives(store):
+    names = [f"weight_{k}" for k in range(8)]
+    store.write(NAME, Fit({name: np.zeros(1) for name in names[::-1]}, {}), IDENTITY)
+    assert list(store.read(NAME).weights) == names
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(st.text(min_size=1, max_size=8), st.floats(), max_size=4),
