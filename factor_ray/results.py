@@ -57,7 +57,7 @@ _CONSTANT_IN_A_MONTH = ("zero", "historical_mean")
 class Results:
     """Tables and measures of a run, gathered forecast by forecast.
 
-    Quantiles are measured, and tables written to disk, by ``beside`` while what comes next is made.
+    Quantiles are compared, and measured where they were not yet, by ``beside`` while what comes next is made.
     """
 
     experiment: Experiment
@@ -202,7 +202,7 @@ class Results:
         measured: dict[str, Any] = self.metrics.setdefault(model, {}).setdefault(str(horizon), {})
         return measured
 
-    def _add_quantile(self, forecast: Forecast, measured: dict[str, Any] | None = None) -> None:
+    def _add_quantile(self, forecast: Forecast, measured: dict[str, Any] | None) -> None:
         panel, target_N = self.inputs.panel, self.inputs.targets[forecast.horizon]
         found = self._measured(forecast.model, forecast.horizon).setdefault("quantiles", {})
         take = found.setdefault(f"{forecast.tau:g}", {}).update

@@ -85,7 +85,9 @@ class CellNames:
     seed: int
     whole: Window
     whole_data: str
-    _names: dict[tuple[int, Hyperparameters, int], str] = field(default_factory=dict, repr=False, compare=False)
+    _names: dict[tuple[int, Hyperparameters, int], str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, model: str, horizon: int, inputs: Inputs, digests: Digests, seed: int) -> CellNames:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import NamedTuple
 
 import optuna
@@ -246,18 +245,20 @@ class _Past:
 
     def ranked(self, points: Sequence[Point]) -> list[Point]:
         """Best first; a point that failed in the last window cannot forecast: it comes after all that can."""
-        records = [self._records[point] for point in points]
-        keys = [(not math.isfinite(r.last), r.mean, p.number) for r, p in zip(records, points, strict=True)]
-        return [points[at] for at in sorted(range(len(points)), key=keys.__getitem__)]
+
+        def place(point: Point) -> tuple[bool, float, int]:
+            record = self._records[point]
+            return not math.isfinite(record.last), record.mean, point.number
+
+        return sorted(points, key=place)
 
     def simplest(self, ranked: Sequence[Point], tolerance: float) -> Point:
         """Return the simplest of the points whose mean exceeds the first one's by no more than a share of it."""
         if not tolerance or not ranked[0].settings.simpler_by:
             return ranked[0]
         limit = self.mean(ranked[0]) * (1.0 + tolerance)
-        records = [(self._records[point], point) for point in ranked]
-        good = [(r.complexity, point) for r, point in records if math.isfinite(r.last) and r.mean <= limit]
-        return min(good, key=itemgetter(0))[1] if good else ranked[0]
+        good = [p for p in ranked if math.isfinite(self._records[p].last) and self.mean(p) <= limit]
+        return min(good, key=lambda p: self._records[p].complexity) if good else ranked[0]
 
 
 def _complexity(point: Point) -> tuple[float, ...]:

@@ -427,7 +427,7 @@ def test_names_tell_hyperparameters_members_versions_and_variables_apart(tmp_pat
         CellNames.of("toy", 1, inputs, dataclasses.replace(digests, names="other"), 0).name(0, settings, 0),
     ]
     monkeypatch.setattr(toy, "version", 2)
-    found.append(CellNames.of("toy", 1, inputs, digests, 0).name(0, settings, 0))
+    found.append(dataclasses.replace(cells).name(0, settings, 0))  # names are kept; a copy knows none
     renamed = names(chosen, rebuilt(lambda frame: frame, consensus="dispersion"), tmp_path)
     assert not set(renamed.values()) & set(names(chosen, market(), tmp_path).values())
     assert len(set(found)) == len(found)

@@ -116,22 +116,6 @@ def _dot(one_N: Floats, other_N: Floats) -> float:
 
 
 @compiled
-def _size(one_N: Floats) -> float:
-    """The sum of absolute values, in four sums as well."""
-    even, odd, third, fourth = 0.0, 0.0, 0.0, 0.0
-    whole = len(one_N) // 4 * 4
-    for i in range(0, whole, 4):
-        even += abs(one_N[i])
-        odd += abs(one_N[i + 1])
-        third += abs(one_N[i + 2])
-        fourth += abs(one_N[i + 3])
-    total = (even + odd) + (third + fourth)
-    for i in range(whole, len(one_N)):
-        total += abs(one_N[i])
-    return total
-
-
-@compiled
 def _descend(Xt_RN: Floats, y_N: Floats, tau: float, rows_R: Integers, d_N: Floats) -> bool:
     """Lead the rows to an optimum, and fill in the duals of the others; False if none is reached.
 
@@ -394,7 +378,8 @@ def _proof(
         summed += abs(y_N[i])
     for r in range(columns):
         leak += abs(c_R[r] * pull_R[r])
-        summed += abs(c_R[r]) * _size(Xt_RN[r])
+        for i in range(rows):
+            summed += abs(c_R[r] * Xt_RN[r, i])
     gap = max(objective - bound + leak, 0.0)
     few = 0
     for i in range(rows):
