@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from factor_ray.runner.campaign import Campaign
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.fitting import Context, MonthPack, Pack, fit_packs, pack_from
 from factor_ray.runner.inputs import Inputs, month_digests
+from factor_ray.runner.monthly import MonthlyFits
 from factor_ray.tables import trials_frame
 
 ASSETS, MONTHS, LENGTH = 24, 26, 10
@@ -301,3 +303,26 @@ def test_packs_travel_as_dicts(tmp_path):
     assert pack_from(pack.to_dict()) == pack
     assert sorted([*pack.share(0, 2).cells, *pack.share(1, 2).cells]) == sorted(pack.cells)
     assert dataclasses.fields(Pack)
+
+
+def test_one_levels_months_are_looked_up_while_anothers_scores_are_computed(tmp_path, monkeypatch):
+    chosen = experiment(target={"quantiles": [0.3, 0.7]}, search={"points": 2, "pruner": "none"})
+    campaign, inputs = start(chosen, tmp_path)
+    drive(campaign, inputs)
+    looked_up, scores, needed = Event(), MonthlyFits.scores, MonthlyFits.needed
+
+    def slow_scores(self, requests):
+        assert looked_up.wait(60)
+        return scores(self, requests)
+
+    def told_needed(self, requests):
+        if requests[0].point.settings.tau == 0.7:
+            looked_up.set()
+        return needed(self, requests)
+
+    monkeypatch.setattr(MonthlyFits, "scores", slow_scores)
+    monkeypatch.setattr(MonthlyFits, "needed", told_needed)
+    again, _ = start(chosen, tmp_path)
+    assert again.finished
+    assert again.fitted == 0
+    assert [quest.selection for quest in again.quests] == [quest.selection for quest in campaign.quests]
