@@ -37,8 +37,10 @@ from factor_ray.runner.forecasting import Member, fitted_members, read_fits
 from factor_ray.runner.search import Point, Request, Search, Selection
 from factor_ray.runner.tuning import run_campaign
 from factor_ray.tables import PREDICTIVE, parquet
+from factor_ray.threads import one_blas_thread
 
 
+@one_blas_thread()
 def refit(run: Run) -> Path:
     """Fit each model's recipe of the last window on a window that ends at the data's last month.
 
@@ -103,6 +105,7 @@ def refit(run: Run) -> Path:
         return run.write("live.json", json.dumps({"recipes": described}, indent=1).encode())
 
 
+@one_blas_thread()
 def predict(run: Run, panel_path: Path, out: Path, macro_path: Path | None = None) -> Path:
     """Forecast the months of a file from the last month that `refit` knew on.
 

@@ -37,6 +37,7 @@ from factor_ray.runner.tracking import Tracker
 from factor_ray.runner.tuning import run_campaign
 from factor_ray.selected_levels import SelectedLevels
 from factor_ray.shown_assets import require_shown_assets
+from factor_ray.threads import one_blas_thread
 from factor_ray.within import require_within
 
 _MOST_SHARDS = 16
@@ -44,6 +45,7 @@ _NEEDED_LATE = ("arch.bootstrap", "factor_ray.report")
 """Modules that take a second to import, and that a run needs only once everything is fitted."""
 
 
+@one_blas_thread()
 def run_experiment(experiment: Experiment) -> Run:
     """Run an experiment, or go on where it stopped; cells that are stored are not fitted again.
 

@@ -27,10 +27,12 @@ from factor_ray.data.windows import Window
 from factor_ray.experiment import Experiment
 from factor_ray.report.audit import audited_identity
 from factor_ray.runner.cells import CellStore
+from factor_ray.threads import one_blas_thread
 
 _CHANGES: tuple[Change, ...] = ("noise", "deletion")
 
 
+@one_blas_thread()
 def audit_experiment(
     experiment: Experiment,
     store: CellStore,

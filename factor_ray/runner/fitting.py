@@ -14,6 +14,7 @@ from factor_ray.models.by_month import ByMonth
 from factor_ray.models.registry import model
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.inputs import Inputs
+from factor_ray.threads import one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def pack_from(values: Mapping[str, Any]) -> AnyPack:
     return MonthPack(**values) if "months" in values else Pack(**values)
 
 
+@one_blas_thread()
 def fit_packs(packs: Sequence[AnyPack], inputs: Inputs, store: CellStore, context: Context) -> None:
     """Fit this rank's part of every pack and store the cells; what is stored already is left alone.
 
