@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from factor_ray.audit.audit import audit_experiment
 from factor_ray.live import predict, refit
+from factor_ray.models.quantile import quantile_regressions
 from factor_ray.pipeline import run_experiment
 from factor_ray.runner.cells import CellStore
 from factor_ray.runner.fitting import Context, fit_packs
@@ -21,7 +22,7 @@ class Asked(Exception):
 
 
 class Asking:
-    """Stands for an experiment, a run or a pack: what is asked of it first tells the threads of that moment."""
+    """Stands for an experiment, a run, a pack or a matrix: asked for anything, it tells the threads of that moment."""
 
     def __getattr__(self, name: str) -> Any:
         raise Asked(blas_threads())
@@ -32,6 +33,7 @@ CALLS: dict[str, Callable[[Any, Path], object]] = {
     "refit": lambda asking, _: refit(asking),
     "predict": lambda asking, folder: predict(asking, folder, folder),
     "audit": lambda asking, folder: audit_experiment(asking, CellStore(folder)),
+    "solver": lambda asking, _: quantile_regressions([(asking, [0.0])], [0.5]),
     "fits": lambda asking, folder: fit_packs([asking], asking, CellStore(folder), Context()),
 }
 

@@ -18,6 +18,7 @@ from factor_ray.errors import InputError
 from factor_ray.models.quantile.certificate import pinball
 from factor_ray.models.quantile.design import prepare
 from factor_ray.models.quantile.interior_point import Solution, solve
+from factor_ray.threads import one_blas_thread
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -103,6 +104,7 @@ def quantile_regression(
     return fits[float(tau), float(ridge)]
 
 
+@one_blas_thread()
 def quantile_regressions(
     problems: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]],
     taus: Sequence[float],
