@@ -6,11 +6,14 @@ import errno
 import gc
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from factor_ray.errors import InputError, WorkError
+
+if TYPE_CHECKING:
+    from factor_ray.run_directory import Run
 
 app = typer.Typer(
     name="factor-ray",
@@ -58,7 +61,7 @@ def run(config: Config, overrides: Overrides = None) -> None:
     """Run an experiment, or go on with it where it stopped. Finished cells are never fitted again."""
     from factor_ray.experiment import Experiment
 
-    _conclude(Experiment.from_yaml(config, overrides or ()).run().path)
+    _conclude(Experiment.from_yaml(config, overrides or ()).run())
 
 
 @app.command()
@@ -66,7 +69,7 @@ def resume(run: RunPath) -> None:
     """Go on with a run that was stopped or killed."""
     from factor_ray.run_directory import Run
 
-    _conclude(Run.open(run).experiment.run().path)
+    _conclude(Run.open(run).experiment.run())
 
 
 @app.command()
@@ -232,11 +235,9 @@ def _require_writable(out: Path, folder: Path) -> None:
         raise InputError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from error
 
 
-def _conclude(path: Path) -> None:
-    from factor_ray.run_directory import Run
+def _conclude(run: Run) -> None:
     from factor_ray.summary import summary_table
 
-    run = Run.open(path)
     typer.echo(summary_table(run))
     typer.echo(f"\nreport: {run.report.resolve()}")
 
