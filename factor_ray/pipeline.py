@@ -84,6 +84,7 @@ def run_experiment(experiment: Experiment) -> Run:
             run.write_description({**described, "preparation": inputs.panel.preparation})
             quests = stages.quests(experiment, inputs, digests)
             levels = held.enter_context(SelectedLevels(experiment, inputs, store, console.warn))
+            levels.begin_trivial(quests)
             campaign = Campaign(
                 quests,
                 store,

@@ -1,9 +1,9 @@
-"""What follows once the search of a quantile has selected: made while other searches go on."""
+"""What follows once the search of a quantile has selected, and what it is held to: made while searches go on."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class MeasuredWhole(NamedTuple):
 
 @dataclass
 class SelectedLevels(AbstractContextManager["SelectedLevels"]):
-    """Forecasts, their measures, coefficients by window and whole samples of a run's quantile models.
+    """Forecasts, their measures, coefficients by window and whole samples of quantile models, and trivial quantiles.
 
     A context: who leaves it early, since the run fails, does not wait for what has not begun.
 
@@ -64,12 +64,15 @@ class SelectedLevels(AbstractContextManager["SelectedLevels"]):
     _loadings: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
     _wholes: dict[tuple[str, str], Future[MeasuredWhole | None]] = field(default_factory=dict)
 
+    def begin_trivial(self, quests: Iterable[Quest]) -> None:
+        """Begin with the trivial quantiles of the searches' horizons, which wait for no search."""
+        for horizon in dict.fromkeys(quest.horizon for quest in quests if quest.tau is not None):
+            self._trivial[horizon] = self._of_all_months.submit(self._trivial_of, horizon)
+
     def begin(self, quest: Quest, stored: Future[None]) -> None:
         """Begin with a finished search, unless it is of means; ``stored`` is done when what it selected can be read."""
         if quest.tau is None:
             return
-        if quest.horizon not in self._trivial:
-            self._trivial[quest.horizon] = self._of_all_months.submit(self._trivial_of, quest.horizon)
         key = quest.model, quest.key
 
         def by_window() -> list[Measured]:
@@ -98,7 +101,7 @@ class SelectedLevels(AbstractContextManager["SelectedLevels"]):
         return self._forecasts.pop((quest.model, quest.key)).result()
 
     def trivial(self, horizon: int) -> list[list[Measured]]:
-        """Wait for :func:`trivial_levels` of a horizon of which a search was begun with."""
+        """Wait for :func:`trivial_levels` of a horizon that was begun with."""
         return self._trivial[horizon].result()
 
     def window_loadings(self, quest: Quest) -> pd.DataFrame:

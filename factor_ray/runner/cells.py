@@ -90,7 +90,7 @@ class CellStore:
     def _read(self, name: str) -> Fit:
         path = self._file(name)  # searches read thousands of cells: a Path would take longer than its file's header
         try:
-            with open(path, "rb") as file:  # noqa: PTH123
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
                 raw = file.read()
             weights = dict(sorted(load(raw).items()))  # they come in another order each time
             checksum, _, header = _metadata(raw)[_KEY].partition(" ")
