@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Patch
@@ -14,6 +13,7 @@ from matplotlib.patches import Patch
 from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import GRID, INK, Figure, draw, grid_of, percent_axis
 from factor_ray.report.labels import Label, families_of
+from factor_ray.report.sheet import RuledAxes
 
 
 def coefficients_figure(contents: Contents) -> Figure | None:
@@ -59,7 +59,9 @@ def _best_at_consensus(contents: Contents, family: str, horizon: int) -> str | N
     return max(known, key=lambda model: known[model]) if known else None
 
 
-def _paint_coefficients(axes: Axes, contents: Contents, horizon: int, model: str, variables: Sequence[str]) -> None:
+def _paint_coefficients(
+    axes: RuledAxes, contents: Contents, horizon: int, model: str, variables: Sequence[str]
+) -> None:
     table = contents.coefficients
     own = table[(table["model"] == model) & (table["horizon"] == horizon)]
     r2 = contents.consensus_r2(model, horizon)
@@ -71,7 +73,7 @@ def _paint_coefficients(axes: Axes, contents: Contents, horizon: int, model: str
         axes.plot(values, heights, color=GRID, linewidth=1.0, zorder=2)
         axes.scatter(values, heights, s=16, color=colour, zorder=3, linewidths=0)
         axes.scatter(values[-1:], heights[-1:], s=34, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
-    axes.set_yticks(range(len(variables)), list(variables))
+    axes.name_places("y", range(len(variables)), list(variables))
     axes.set_ylim(len(variables) - 0.4, -0.6)
     axes.set_xlabel("return forecast per unit of consensus")
     percent_axis(axes, axis="x")

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from factor_ray.report.labels import MARKET, ORACLE, Label
 from factor_ray.report.numbers import plain
-from factor_ray.report.sheet import Sheet, axes_at
+from factor_ray.report.sheet import RuledAxes, Sheet, axes_at
 
 INK, MUTED, GRID = "#1c2530", "#66707c", "#e4e8ec"
 WIDTH = 10.4
@@ -32,6 +32,7 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _APART = {"x": 0.65, "y": 0.3}  # inches between ticks, before room is made for their names
 _FEWEST, _MOST = 3, 8  # intervals
 _ROUND = (1, 2, 2.5, 5, 10)
+_FEW_DIGITS = (1, 2, 5, 10)
 
 _DOT = 1e-4  # length of a dot, in units of the x-axis: not every program draws what has none
 
@@ -61,17 +62,8 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "axes.axisbelow": True,
     "grid.color": GRID,
     "grid.linewidth": 0.7,
-    "xtick.color": "#9aa3ad",
-    "ytick.color": "#9aa3ad",
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.bottom": False,  # lines of the grid and names say where ticks are
-    "ytick.left": False,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
     "xtick.major.pad": 5,
     "text.parse_math": False,
     "legend.frameon": False,
@@ -115,14 +107,14 @@ def draw(key: str, title: str, height: float, paint: Callable[[Canvas], None], n
     return Figure(key, title, _inline(svg, key, title), notes)
 
 
-def grid_of(canvas: Canvas, count: int, columns: int, *, sharex: bool = False) -> list[Axes]:
+def grid_of(canvas: Canvas, count: int, columns: int, *, sharex: bool = False) -> list[RuledAxes]:
     """Return ``count`` axes in rows of ``columns``; of axes that share their x-axis only the lowest name its ticks."""
     grid = canvas.add_gridspec(-(-count // columns), columns)
-    found: list[Axes] = []
+    found: list[RuledAxes] = []
     for place in range(count):
         axes = axes_at(canvas, grid[divmod(place, columns)], sharex=found[0] if sharex and found else None)
         if sharex:
-            axes.tick_params(axis="x", labelbottom=place + columns >= count)
+            axes.named["x"] = place + columns >= count
         found.append(axes)
     return found
 
@@ -214,7 +206,7 @@ def percent_axis(axes: Axes, *, axis: str = "y") -> None:
 
 def plain_axis(axes: Axes, *, axis: str = "y") -> None:
     """Write an axis of numbers with a true minus and no more digits than needed."""
-    _set_ticks(axes, axis, plain, steps=_ROUND)
+    _set_ticks(axes, axis, plain, steps=_FEW_DIGITS)
 
 
 def whole_axis(axes: Axes, *, axis: str = "x") -> None:
@@ -227,18 +219,8 @@ def _set_ticks(axes: Axes, axis: str, written: Callable[[float], str], **chosen:
     along = axes.yaxis if axis == "y" else axes.xaxis
     inches = (axes.bbox.height if axis == "y" else axes.bbox.width) / axes.figure.dpi
     intervals = round(inches / _APART[axis])
-    along.set_major_locator(_SeenTicks(min(max(intervals, _FEWEST), _MOST), **chosen))
+    along.set_major_locator(MaxNLocator(min(max(intervals, _FEWEST), _MOST), **chosen))
     along.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
-
-
-class _SeenTicks(MaxNLocator):
-    """Ticks between an axis's limits: matplotlib places one beyond each, which takes its time and is not shown."""
-
-    def tick_values(self, vmin: float, vmax: float) -> Any:
-        found = np.asarray(super().tick_values(vmin, vmax))
-        low, high = min(vmin, vmax), max(vmin, vmax)
-        slack = 1e-9 * (high - low)
-        return found[(found >= low - slack) & (found <= high + slack)]
 
 
 def _inline(svg: str, key: str, title: str) -> str:

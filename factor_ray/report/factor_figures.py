@@ -17,7 +17,7 @@ from factor_ray.report.drawing import INK, Figure, draw, grid_of, plain_axis, st
 from factor_ray.report.labels import Label
 from factor_ray.report.numbers import plain
 from factor_ray.report.quantile_measures import spread_out
-from factor_ray.report.sheet import axes_at
+from factor_ray.report.sheet import RuledAxes, axes_at
 
 COLUMNS = 4
 _MOST_FACTORS = 12
@@ -71,12 +71,12 @@ def own_tables(table: pd.DataFrame | None) -> Iterator[tuple[Label, int, pd.Data
             yield label, int(str(horizon)), own.assign(level=level)[level.isin(shown)]
 
 
-def level_cells(canvas: Canvas, own: pd.DataFrame) -> dict[tuple[str, int], Axes]:
+def level_cells(canvas: Canvas, own: pd.DataFrame) -> dict[tuple[str, int], RuledAxes]:
     """Return an axes for each level and factor, a level's factors in rows of four."""
     counts = _counts(own)
     columns = min(COLUMNS, max(counts.values()))
     grid = canvas.add_gridspec(rows_of(own), columns)
-    cells: dict[tuple[str, int], Axes] = {}
+    cells: dict[tuple[str, int], RuledAxes] = {}
     row = 0
     for level, count in counts.items():
         for place in range(count):
@@ -121,9 +121,9 @@ def loading_map(label: Label, horizon: int, own: pd.DataFrame, level: str) -> Fi
             if blocks == 1:
                 _write_values(axes, wide)
             axes.set_ylim(length, 0)
-            axes.set_yticks(np.arange(len(part)) + 0.5, list(part.index), fontsize=7.5)
-            axes.set_xticks(np.arange(len(wide.columns)) + 0.5, [str(factor) for factor in wide.columns])
-            axes.xaxis.tick_top()
+            axes.name_places("y", np.arange(len(part)) + 0.5, list(part.index), fontsize=7.5)
+            axes.name_places("x", np.arange(len(wide.columns)) + 0.5, [str(factor) for factor in wide.columns])
+            axes.named_above = True
             axes.grid(visible=False)
             axes.spines[:].set_visible(False)
         steps = [-1.0, -0.5, 0.0, 0.5, 1.0]

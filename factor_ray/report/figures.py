@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
@@ -31,6 +30,7 @@ from factor_ray.report.drawing import (
     whole_axis,
 )
 from factor_ray.report.labels import ORACLE, Label, sign, swept_numbers
+from factor_ray.report.sheet import RuledAxes
 from factor_ray.report.tables import test_years
 
 _PARTS = ("returns", "consensus")
@@ -96,7 +96,7 @@ def yearly_figure(contents: Contents) -> Figure | None:
     return draw("by-year", "R² by test year", 2.2 * len(horizons) + 0.1, paint, notes)
 
 
-def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
+def _paint_windows(axes: RuledAxes, windows: Sequence[Mapping[str, Any]]) -> None:
     _paint_bars(axes, _gaps(windows), facecolor=EMBARGO, edgecolor="#9aa3ad", hatch="/////")
     for name, colour in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
         spans = [(row, *_years(window[name])) for row, window in enumerate(windows) if window[name]]
@@ -104,14 +104,14 @@ def _paint_windows(axes: Axes, windows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylim(len(windows) - 0.4, -0.6)
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, -(-len(windows) // 10)) if len(windows) <= 10 * step)
     shown = range(0, len(windows), step)
-    axes.set_yticks(list(shown), [str(row + 1) for row in shown])
+    axes.name_places("y", shown, [str(row + 1) for row in shown])
     axes.set_ylabel("window")
     axes.margins(x=0.01)
     whole_axis(axes)
     axes.grid(axis="y", visible=False)
 
 
-def _paint_bars(axes: Axes, spans: Sequence[tuple[int, float, float]], **style: Any) -> None:
+def _paint_bars(axes: RuledAxes, spans: Sequence[tuple[int, float, float]], **style: Any) -> None:
     """Paint horizontal bars (row, beginning, end) as one shape: windows may be hundreds, and bars are dear."""
     if spans:
         corners = np.array(
@@ -172,7 +172,7 @@ def _sweep_figure(contents: Contents, family: str, variants: Sequence[Label], na
 
 
 def _paint_sweep(
-    axes: Axes, contents: Contents, family: str, variants: Sequence[Label], name: str, horizon: int, part: str
+    axes: RuledAxes, contents: Contents, family: str, variants: Sequence[Label], name: str, horizon: int, part: str
 ) -> None:
     def r2(model: str) -> float:
         if part == "consensus":
@@ -213,7 +213,7 @@ def _paint_sweep(
     label_ends(axes, [end for end in ends if end[1]], 1.7)
 
 
-def _paint_years(axes: Axes, contents: Contents, horizon: int, part: str) -> None:
+def _paint_years(axes: RuledAxes, contents: Contents, horizon: int, part: str) -> None:
     years = test_years(contents, horizon, part)
     shown = _yearly_series(contents, horizon, part)
     width = 0.8 / max(len(shown), 1)
@@ -229,7 +229,7 @@ def _paint_years(axes: Axes, contents: Contents, horizon: int, part: str) -> Non
         axes.bar(at, values, width * 0.92, color=lighter(colour) if label.is_variant else colour, label=label.text)
     axes.axhline(0, color="#9aa3ad", linewidth=0.8)
     step = max(1, -(-len(years) // 12))
-    axes.set_xticks(range(0, len(years), step), years[::step])
+    axes.name_places("x", range(0, len(years), step), years[::step])
     axes.grid(axis="x", visible=False)
     percent_axis(axes)
     axes.margins(y=0.2)

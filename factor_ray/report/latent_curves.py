@@ -132,4 +132,6 @@ def _paint_curve(axes: Axes, points: Points, kind: str) -> None:
     if kind == "r2":
         percent_axis(axes)
     else:
-        axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+        scores = ScalarFormatter(useOffset=False)
+        scores.set_scientific(False)
+        axes.yaxis.set_major_formatter(scores)

@@ -39,10 +39,10 @@ def _correlation_figure(label: Label, horizon: int, own: pd.DataFrame) -> Figure
                 text = decimal(value).replace("0.", ".", 1)
                 axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
         axes.set_ylim(len(shown), 0)
-        axes.set_yticks(np.arange(len(shown)) + 0.5, [_factor(*key) for key in shown.index])
+        axes.name_places("y", np.arange(len(shown)) + 0.5, [_factor(*key) for key in shown.index])
         names = list(shown.columns)
-        axes.set_xticks(
-            np.arange(len(names)) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=7.5
+        axes.name_places(
+            "x", np.arange(len(names)) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=7.5
         )
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)

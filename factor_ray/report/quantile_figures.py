@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -15,6 +14,7 @@ from factor_ray.report.contents import Contents
 from factor_ray.report.drawing import INK, Figure, dots, draw, grid_of, lighter, percent_axis, style_of, whole_axis
 from factor_ray.report.labels import Label
 from factor_ray.report.quantile_measures import HISTORICAL, PREDICTIVE, every_label, levels, measure, selected_models
+from factor_ray.report.sheet import RuledAxes
 
 _ROWS = ["month", "asset", "realized"]
 _ASSETS = 4
@@ -98,7 +98,7 @@ def _names(contents: Contents) -> list[str]:
     return [str(asset) for asset in contents.description["experiment"].get("report", {}).get("assets", ())]
 
 
-def _paint_levels(axes: Axes, contents: Contents, horizon: int, name: str) -> None:
+def _paint_levels(axes: RuledAxes, contents: Contents, horizon: int, name: str) -> None:
     found = levels(contents, horizon)
     labels = list(dict.fromkeys(label for level in found for label in selected_models(contents, horizon, level)))
     labels.append(Label.read(HISTORICAL))
@@ -110,7 +110,7 @@ def _paint_levels(axes: Axes, contents: Contents, horizon: int, name: str) -> No
         colour = str(style_of(label, contents.every_model())["color"])
         axes.vlines(at, 0, values, color=lighter(colour), linewidth=1.4)
         axes.scatter(at, values, s=26, color=colour, linewidths=0, zorder=3, label=label.text)
-    axes.set_xticks(range(len(found)), [f"τ = {level}" for level in found])
+    axes.name_places("x", range(len(found)), [f"τ = {level}" for level in found])
     axes.set_xlim(-0.5, len(found) - 0.5)
     axes.grid(axis="x", visible=False)
     axes.margins(y=0.14)
@@ -164,7 +164,7 @@ def _bands(taus: list[float]) -> tuple[list[tuple[float, float]], list[float]]:
     return pairs, [tau for tau in taus if not any(tau in pair for pair in pairs)]
 
 
-def _paint_fan(axes: Axes, own: pd.DataFrame, taus: list[float], colour: str) -> None:
+def _paint_fan(axes: RuledAxes, own: pd.DataFrame, taus: list[float], colour: str) -> None:
     months = pd.DatetimeIndex(own.index).to_period("M")
     every = pd.period_range(months[0], months[-1], freq="M")
     own = own.set_axis(months).reindex(every)

@@ -7,7 +7,6 @@ from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator
@@ -26,6 +25,7 @@ from factor_ray.report.factor_figures import (
     titled,
 )
 from factor_ray.report.numbers import decimal, p_value, percent
+from factor_ray.report.sheet import RuledAxes
 from factor_ray.report.tables import Cell, Panel, Row, Table, horizon_heading
 
 _STARS = (0.01, 0.05, 0.10)
@@ -219,7 +219,7 @@ def _index_notes(own: pd.DataFrame, tied: set[tuple[str, int]]) -> list[str]:
     return [*told, WHOLE_SAMPLE]
 
 
-def _paint_bars(axes: Axes, own: pd.DataFrame, colour: str, *, named: bool) -> None:
+def _paint_bars(axes: RuledAxes, own: pd.DataFrame, colour: str, *, named: bool) -> None:
     values, errors = own["coefficient"].to_numpy(), own["standard_error"].to_numpy()
     at = np.arange(len(own))
     told = ~(np.abs(values) <= _BAND * errors)
@@ -230,9 +230,9 @@ def _paint_bars(axes: Axes, own: pd.DataFrame, colour: str, *, named: bool) -> N
     axes.hlines(at, values - _BAND * errors, values + _BAND * errors, color=INK, linewidth=0.8)
     axes.axvline(0, color="#9aa3ad", linewidth=0.8)
     if named:
-        axes.set_yticks(at, list(own["characteristic"]), fontsize=7.5)
+        axes.name_places("y", at, list(own["characteristic"]), fontsize=7.5)
     else:
-        axes.set_yticks([])
+        axes.name_places("y", [], [])
     axes.set_ylim(len(own) - 0.4, -0.6)
     axes.set_xlim(-1.02, 1.02)
     axes.grid(axis="y", visible=False)
@@ -240,7 +240,7 @@ def _paint_bars(axes: Axes, own: pd.DataFrame, colour: str, *, named: bool) -> N
     axes.xaxis.set_major_locator(FixedLocator([-0.5, 0.0, 0.5]))  # of no more than 1 each; few are longer
 
 
-def _paint_curve(axes: Axes, own: pd.DataFrame, colour: str) -> None:
+def _paint_curve(axes: RuledAxes, own: pd.DataFrame, colour: str) -> None:
     own = own.sort_values("index")
     axes.axhline(0, color="#9aa3ad", linewidth=0.7)
     axes.fill_between(own["index"], own["low"], own["high"], color=colour, alpha=0.18, linewidth=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from factor_ray.data.months import parse_month
@@ -15,6 +14,7 @@ from factor_ray.report.factor_figures import level_colour
 from factor_ray.report.labels import sign
 from factor_ray.report.numbers import plain
 from factor_ray.report.search import chosen_by_window, searches_of, varying
+from factor_ray.report.sheet import RuledAxes
 
 _COLUMNS = 3
 _APART = 0.09  # of the distance between two values: lines of levels must not hide each other
@@ -57,7 +57,9 @@ def _tuning_figure(
     return draw(f"tuning-{family}-{horizon}", title, 0.35 + 1.8 * rows, paint, notes)
 
 
-def _paint_choices(axes: Axes, by_level: dict[str, pd.DataFrame], name: str, starts: list[float], end: float) -> None:
+def _paint_choices(
+    axes: RuledAxes, by_level: dict[str, pd.DataFrame], name: str, starts: list[float], end: float
+) -> None:
     texts = {level: table["hyperparameters"].tolist() for level, table in by_level.items()}
     written = {text: json.dumps(json.loads(text).get(name)) for every in texts.values() for text in set(every)}
     chosen = {level: [written[text] for text in every] for level, every in texts.items()}
@@ -67,7 +69,7 @@ def _paint_choices(axes: Axes, by_level: dict[str, pd.DataFrame], name: str, sta
         at = [starts[int(window) - 1] for window in by_level[level]["window"]]
         heights = [values.index(value) + shift for value in every]
         axes.step([*at, end], [*heights, heights[-1]], where="post", color=level_colour(level), label=f"τ = {level}")
-    axes.set_yticks(range(len(values)), [_written(value) for value in values])
+    axes.name_places("y", range(len(values)), [_written(value) for value in values])
     axes.set_ylim(-0.5, len(values) - 0.5)
     axes.margins(x=0.01)
     whole_axis(axes)

@@ -16,6 +16,7 @@ from quantile_runs import CHARACTERISTICS, add_quantiles, number
 
 from factor_ray.report import factor_figures, quantile_figures, quantile_index, quantile_tuning, search, window_figures
 from factor_ray.report.contents import Contents, read_contents
+from factor_ray.report.drawing import grid_of
 from factor_ray.report.quantile_measures import spread_out
 
 MakeRun = Callable[..., Path]
@@ -105,7 +106,7 @@ def test_without_standard_errors_there_is_neither_star_nor_bracket(make_run: Mak
 def test_bars_are_light_where_their_interval_holds_zero(contents: Contents) -> None:
     assert contents.loadings is not None
     own = contents.loadings.query("tau == 0.05 and factor == 1")
-    axes = Canvas().subplots()
+    axes = grid_of(Canvas(), 1, 1)[0]
     quantile_index._paint_bars(axes, own, "#000000", named=True)
     bars = cast(PolyCollection, axes.collections[0])
     told = np.abs(own["coefficient"] / own["standard_error"]).to_numpy() > 1.959964
@@ -113,15 +114,15 @@ def test_bars_are_light_where_their_interval_holds_zero(contents: Contents) -> N
     assert not told.all()
     assert [colour[0] == 0.0 for colour in bars.get_facecolor()] == told.tolist()
     assert [path.vertices[1, 0] for path in bars.get_paths()] == own["coefficient"].tolist()
-    assert [text.get_text() for text in axes.get_yticklabels()] == own["characteristic"].tolist()
+    assert list(axes.places("y").values()) == own["characteristic"].tolist()
 
 
 def test_bars_beside_others_leave_the_names_to_these(contents: Contents) -> None:
     assert contents.loadings is not None
-    axes = Canvas().subplots()
+    axes = grid_of(Canvas(), 1, 1)[0]
     own = contents.loadings.query("tau == 0.05 and factor == 2")
     quantile_index._paint_bars(axes, own, "#000000", named=False)
-    assert not axes.get_yticklabels()
+    assert not axes.places("y")
 
 
 def test_many_characteristics_are_a_map(contents: Contents) -> None:
@@ -244,10 +245,10 @@ def test_neighbouring_windows_that_chose_alike_share_a_row() -> None:
 def test_what_was_tuned_is_drawn_at_the_values_that_were_chosen(contents: Contents) -> None:
     assert [figure.key for figure in quantile_tuning.tuning_figures(contents)] == ["tuning-qcf-1"]
     tables = {"0.05": search.chosen_by_window(contents, "qcf", 1, 0.05)}
-    axes = Canvas().subplots()
+    axes = grid_of(Canvas(), 1, 1)[0]
     quantile_tuning._paint_choices(axes, tables, "ridge", [2013.0, 2014.0, 2015.0], 2016.0)
-    ticks = [text.get_text() for text in axes.get_yticklabels()]
-    drawn = [ticks[round(y)] for y in np.asarray(axes.lines[0].get_ydata())]
+    names = list(axes.places("y").values())
+    drawn = [names[round(y)] for y in np.asarray(axes.lines[0].get_ydata())]
     chosen = [f"{json.loads(text)['ridge']:g}" for text in tables["0.05"]["hyperparameters"]]
     assert drawn == [*chosen, chosen[-1]]
 

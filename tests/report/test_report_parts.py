@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from matplotlib.figure import Figure as Canvas
 from pyarrow import Table
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
-from factor_ray.report import drawing, figures, headline, numbers, search
+from factor_ray.report import figures, headline, numbers, search
 from factor_ray.report.contents import Contents, read_contents
 from factor_ray.report.labels import Label, swept_numbers
 
@@ -179,16 +178,6 @@ def test_a_family_without_returns_is_in_the_consensus_table_only(make_run: MakeR
     assert [label.full for label in contents.models(1)] == ["cbapm"]
     assert [label.full for label in contents.models(1, "consensus")] == ["cbapm", "other"]
     assert np.isfinite(contents.mean_consensus_r2("other", 1))
-
-
-@pytest.mark.parametrize("limits", [(-1.02, 1.02), (1.02, -1.02), (0.0, 1.0)])
-def test_ticks_are_made_between_the_limits_alone(limits: tuple[float, float]) -> None:
-    axes = Canvas().subplots()
-    axes.set_xlim(*limits)
-    drawing.plain_axis(axes, axis="x")
-    ticks = axes.get_xticks()
-    assert len(ticks) > 4
-    assert min(limits) <= ticks.min() <= min(limits) + 0.02 < max(limits) - 0.02 <= ticks.max() <= max(limits)
 
 
 def test_row_groups_that_hold_nothing_wanted_are_not_read(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
