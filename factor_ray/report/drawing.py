@@ -29,10 +29,10 @@ TRAIN, VALIDATION, TEST, EMBARGO = "#a9c4de", "#e6a23c", "#00735c", "#e6eaee"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colours of families, and of whatever else stands side by side."""
 
-_APART = {"x": 0.65, "y": 0.3}  # inches between ticks, before room is made for their names
+_APART = {"x": 0.65, "y": 0.3}  # inches between places, before room is made for their names
 _FEWEST, _MOST = 3, 8  # intervals
 _ROUND = (1, 2, 2.5, 5, 10)
-_FEW_DIGITS = (1, 2, 5, 10)
+_FEW_DIGITS = (1, 2, 5, 10)  # steps of 2.5 may need a digit more than is written
 
 _DOT = 1e-4  # length of a dot, in units of the x-axis: not every program draws what has none
 
@@ -58,7 +58,7 @@ _STYLE: Any = {
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.titley": 1.0,  # there they end up anyway; looking for ticks above the axes takes a tenth of the time
+    "axes.titley": 1.0,  # there they end up anyway; looking for what is above the axes takes its time
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -108,7 +108,7 @@ def draw(key: str, title: str, height: float, paint: Callable[[Canvas], None], n
 
 
 def grid_of(canvas: Canvas, count: int, columns: int, *, sharex: bool = False) -> list[RuledAxes]:
-    """Return ``count`` axes in rows of ``columns``; of axes that share their x-axis only the lowest name its ticks."""
+    """Return ``count`` axes in rows of ``columns``; of axes that share their x-axis only the lowest name its places."""
     grid = canvas.add_gridspec(-(-count // columns), columns)
     found: list[RuledAxes] = []
     for place in range(count):
@@ -215,7 +215,7 @@ def whole_axis(axes: Axes, *, axis: str = "x") -> None:
 
 
 def _set_ticks(axes: Axes, axis: str, written: Callable[[float], str], **chosen: Any) -> None:
-    """Let an axis have as many ticks as there is room for: they are most of what a small axes says, and costs."""
+    """Let an axis name as many places as there is room for: they are most of what a small axes says, and costs."""
     along = axes.yaxis if axis == "y" else axes.xaxis
     inches = (axes.bbox.height if axis == "y" else axes.bbox.width) / axes.figure.dpi
     intervals = round(inches / _APART[axis])

@@ -116,7 +116,8 @@ def quantile_regressions(
     """Fit every problem (the months of a panel, say) at every level and with every ridge.
 
     Levels and ridges of one problem are solved side by side, which for small P is several times faster than one by one
-    and gives the same bits: no fit depends on its companions.
+    and gives the same bits: no fit depends on its companions. Linear algebra has one thread meanwhile, so that they do
+    not depend on the number of processors either.
 
     Parameters
     ----------
